@@ -1,0 +1,69 @@
+"""ResNet classifies, at every depth, and stays the ResNet of the paper.
+
+Where the limits come from: torchvision publishes these with its weights (stride in the 3x3, 224x224).
+
+    ResNet-50     25,557,032 parameters     4.089 GMACs (4,089,184,256)
+    ResNet-101    44,549,160 parameters     7.801 GMACs
+    ResNet-152    60,192,808 parameters    11.514 GMACs
+
+With another number of classes only `fc` changes, 2048 x classes MACs and (2048 + 1) x classes parameters:
+10 classes make 25,557,032 - 2,049,000 + 20,490 = 23,528,522 parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from zoo import ResNet, ResNetConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytest_modelbudget.inside import InsideTest
+
+
+@pytest.mark.max_params("25.6M")
+@pytest.mark.max_flops("8.2 GFLOPs")
+def test_an_image_gives_one_logit_a_class(resnet50: ResNet, image: Tensor) -> None:
+    with torch.no_grad():
+        assert resnet50(image).shape == (1, 1000)
+
+
+@pytest.mark.max_macs("4.2 GMACs")
+def test_the_features_are_a_32nd_of_the_resolution(resnet50: ResNet, image: Tensor) -> None:
+    with torch.no_grad():
+        assert resnet50.forward_features(image).shape[-2:] == (7, 7)
+
+
+@pytest.mark.parametrize(
+    "depths",
+    [
+        pytest.param((3, 4, 6, 3), id="50", marks=pytest.mark.modelbudget(params="25.6M", macs="4.2 GMACs")),
+        pytest.param((3, 4, 23, 3), id="101", marks=pytest.mark.modelbudget(params="45M", macs="8 GMACs")),
+        pytest.param((3, 8, 36, 3), id="152", marks=pytest.mark.modelbudget(params="61M", macs="11.8 GMACs")),
+    ],
+)
+def test_every_depth_ends_in_the_same_logits(depths: tuple[int, int, int, int], width: float) -> None:
+    with torch.device("meta"):
+        model = ResNet(replace(ResNetConfig(), depths=depths).widened(width)).eval()
+        assert model(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
+
+
+def test_in_eval_an_image_does_not_depend_on_its_batch(resnet50: ResNet) -> None:
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(resnet50(images)[:1], resnet50(images[:1]), rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_reach_every_parameter(width: float) -> None:
+    model = ResNet(ResNetConfig().widened(width)).train()
+    model(torch.randn(2, 3, 64, 64)).logsumexp(dim=1).sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_head_for_few_classes_is_no_excuse_to_grow(modelbudget: InsideTest, image: Tensor, width: float) -> None:
+    model = ResNet(ResNetConfig(classes=10).widened(width)).eval()
+    modelbudget.check(model, (image,), params="24M", flops="8.2 GFLOPs")

@@ -1,0 +1,192 @@
+"""What a model is called with, and calling it: the plugin's own calls of a model, and why one cannot be made."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from pytest_modelbudget.budget import TensorSpec
+from pytest_modelbudget.profiling.devices import DeviceUnavailableError
+from pytest_modelbudget.profiling.observation import Observation
+from pytest_modelbudget.profiling.parameters import UninitializedModelError
+from pytest_modelbudget.profiling.run import repeat
+from pytest_modelbudget.profiling.specification import Specification, UnrepeatableCallError, specify
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_modelbudget.budget import Inputs
+    from pytest_modelbudget.profiling.profile import Profile
+
+    Calls = Sequence[tuple[Profile, int]]
+    Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class SubjectError(Exception):
+    """There is no model to judge, or nothing to call it with; the message says what to write.
+
+    Attributes:
+        invalid: what was written is wrong, rather than merely not enough.
+    """
+
+    def __init__(self, message: str, *, invalid: bool = False) -> None:
+        super().__init__(message)
+        self.invalid = invalid
+
+
+class How(NamedTuple):
+    """How the plugin runs a model itself.
+
+    Attributes:
+        device: where, or `auto`.
+        flops_per_mac: 1 or 2.
+        backward: whether a backward pass follows.
+        root: paths in messages are relative to it.
+    """
+
+    device: str
+    flops_per_mac: int
+    backward: bool
+    root: Path
+
+    @property
+    def where(self) -> str:
+        """The device, `auto` resolved."""
+        return "meta" if self.device == "auto" else self.device
+
+
+def state(model: nn.Module) -> Calls:
+    """What a model holds, without a call.
+
+    Raises:
+        SubjectError: it cannot be measured.
+    """
+    observation = Observation(compute=False)
+    try:
+        return observation.profiles(observation.look_at(model), 2)
+    except UninitializedModelError as error:
+        raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
+
+
+def run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], how: How) -> Calls:
+    """One call of a model by the plugin.
+
+    Raises:
+        SubjectError: it cannot be made.
+    """
+    try:
+        with torch.no_grad():
+            specification = specify(model, args, kwargs)
+    except UnrepeatableCallError as error:
+        raise SubjectError(
+            f"the inputs of {type(model).__name__} cannot be copied ({_first_line(error)}): call the model in the test",
+            invalid=True,
+        ) from error
+    return repeated(model, [(model, specification)], how)
+
+
+def arguments_of(model: nn.Module, inputs: Inputs) -> Arguments:
+    """The arguments that `inputs=`, which names no fixture, stands for.
+
+    Raises:
+        SubjectError: there are no such tensors, or the callable raises.
+    """
+    if callable(inputs):
+        try:
+            return as_arguments(inputs(model))
+        except Exception as error:
+            raise SubjectError(
+                f"inputs= could not make the inputs of {type(model).__name__}: {type(error).__name__}: "
+                f"{_first_line(error)}",
+                invalid=True,
+            ) from error
+    return as_arguments(inputs)
+
+
+def as_arguments(value: Any) -> Arguments:
+    """Arguments from what a fixture, a callable or a hook gave: one input, a tuple, a dict, or `(args, kwargs)`."""
+    args: Any
+    kwargs: Any
+    if _is_pair(value):
+        args, kwargs = value
+    elif isinstance(value, Mapping):
+        args, kwargs = (), value
+    elif isinstance(value, (tuple, list)):
+        args, kwargs = value, {}
+    else:
+        args, kwargs = (value,), {}
+    return tuple(map(_tensor, args)), {str(name): _tensor(spec) for name, spec in kwargs.items()}
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], (tuple, list))
+        and isinstance(value[1], Mapping)
+    )
+
+
+def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], how: How) -> Calls:
+    try:
+        return repeat(model, calls, device=how.device, backward=how.backward, flops_per_mac=how.flops_per_mac)
+    except DeviceUnavailableError as error:
+        raise SubjectError(str(error), invalid=True) from error
+    except UninitializedModelError as error:
+        raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
+    except Exception as error:  # whatever the model raises
+        raise SubjectError(
+            f"{type(model).__name__} cannot be run on {how.where} "
+            f"({type(error).__name__}: {_first_line(error)}{_place_of(error, how.root)}): "
+            'call it in the test, give it other inputs=, or another device=, for example "cpu"',
+            invalid=True,
+        ) from error
+
+
+def unmeasurable(name: str, error: Exception | str) -> str:
+    return f"{name} cannot be measured: {error}"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+
+
+def _place_of(error: Exception, root: Path) -> str:
+    """The innermost line of the user's code that was running, if any: ` at models.py:12`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
+    if not theirs:
+        return ""
+    path = Path(theirs[-1].filename)
+    return f" at {path.relative_to(root).as_posix() if path.is_relative_to(root) else path}:{theirs[-1].lineno}"
+
+
+def specify_or_explain(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Specification | UnrepeatableCallError:
+    """As `specify`; a call that cannot be repeated must not fail the test that makes it."""
+    try:
+        return specify(module, args, kwargs)
+    except UnrepeatableCallError as error:
+        return error
+
+
+def _tensor(spec: Any) -> Any:
+    if not isinstance(spec, TensorSpec):
+        return spec
+    dtype = torch.get_default_dtype() if spec.dtype is None else getattr(torch, spec.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise SubjectError(f"inputs=: torch has no dtype {spec.dtype}", invalid=True)
+    if dtype is torch.bool:
+        return torch.ones(spec.shape, dtype=dtype)
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.empty(spec.shape, dtype=dtype, device="meta")  # becomes noise where it is needed
+    return torch.zeros(spec.shape, dtype=dtype)

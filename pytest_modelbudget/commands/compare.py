@@ -1,0 +1,94 @@
+"""`python -m pytest_modelbudget compare base.json head.json --fail-on-growth flops=1%`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget import quantity
+from pytest_modelbudget.baseline import BaselineError
+from pytest_modelbudget.commands import CommandError
+from pytest_modelbudget.relative import USUAL
+from pytest_modelbudget.reporting import compare as comparing
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from pytest_modelbudget.baseline import Entries
+
+_FORMATS = ("terminal", "markdown", "html", "json")
+
+
+def add_to(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to those of the program."""
+    parser = subparsers.add_parser(
+        "compare",
+        help="two reports or baselines: which models are new, gone, grown or shrunk, and where",
+        description="Two JSON reports or baselines: which models are new, gone, grown or shrunk, and where. "
+        "Exit code 1 where --fail-on-growth is broken.",
+    )
+    parser.set_defaults(run=run, command="compare")
+    parser.add_argument("base", type=Path, help="a report (--modelbudget-report=json:PATH) or a baseline")
+    parser.add_argument("head", type=Path, help="the other one")
+    parser.add_argument("--format", choices=_FORMATS, default="terminal", help="default: terminal")
+    parser.add_argument(
+        "--fail-on-growth",
+        action="append",
+        default=[],
+        type=_rule,
+        metavar="METRIC=PERCENT",
+        help=f"for example flops=1%%; a percentage alone is for {' and '.join(USUAL)}; repeatable",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what changed.
+
+    Raises:
+        CommandError: one of the files cannot be read.
+    """
+    comparison = comparing.compare(read(options.base), read(options.head))
+    allowed = {metric: share for rule in options.fail_on_growth for metric, share in rule.items()}
+    violations = comparing.broken(comparison, allowed)
+    if options.format == "json":
+        text = json.dumps(comparing.as_json(comparison, violations), indent=1) + "\n"
+    else:
+        text = {
+            "terminal": comparing.as_terminal,
+            "markdown": comparing.as_markdown,
+            "html": comparing.as_html,
+        }[options.format](comparison, violations)
+    # Tests are named in any script, and a pipe on Windows or a bare C locale takes ASCII.
+    encoding = sys.stdout.encoding or "ascii"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    return 1 if violations else 0
+
+
+def read(path: Path) -> Entries:
+    """The figures of a report or a baseline.
+
+    Raises:
+        CommandError: it is neither, or cannot be read.
+    """
+    try:
+        return comparing.read(path.read_text("utf-8-sig"), str(path))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} is no text: write the path of a JSON report or a baseline") from None
+    except BaselineError as error:
+        raise CommandError(str(error)) from None
+
+
+def _rule(text: str) -> dict[str, Fraction]:
+    metric, equals, percent = text.rpartition("=")
+    if equals and not comparing.may_grow(metric):
+        raise argparse.ArgumentTypeError(f"{metric!r} is no metric whose growth can be judged; write e.g. flops=1%")
+    try:
+        share = quantity.parse_percent(percent)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return dict.fromkeys([metric] if equals else USUAL, share)

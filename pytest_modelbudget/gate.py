@@ -1,0 +1,190 @@
+"""Around one test: observe, judge, fail. It only conducts."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget.budget import Level, Per
+from pytest_modelbudget.calling import SubjectError, specify_or_explain
+from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
+from pytest_modelbudget.metrics import Source
+from pytest_modelbudget.profiling.observation import Observation
+from pytest_modelbudget.relative import numbered
+from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
+from pytest_modelbudget.result import result_of
+from pytest_modelbudget.subject import Subjects
+from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+    from types import FrameType
+
+    import pytest
+
+    from pytest_modelbudget.budget import Budget, Limit
+    from pytest_modelbudget.calling import Calls
+    from pytest_modelbudget.profiling.profile import Profile
+    from pytest_modelbudget.settings import Settings, Uncounted
+    from pytest_modelbudget.subject import Subject
+
+    Judge = Callable[[Limit, str, Calls, Uncounted], list[Verdict]]
+
+
+def observe(item: pytest.Item, budget: Budget, settings: Settings) -> Generator[None, object, object]:
+    """Observe the body of a test, then hold its budget against what was seen.
+
+    Raises:
+        BudgetExceeded: a limit does not hold, or could not be measured where it must be.
+    """
+    observation = observation_for(budget.limits, settings)
+    failed_before = item.session.testsfailed
+    try:
+        with observation.under(_running_frame()):
+            result = yield
+    except BaseException:
+        result_of(item).verdicts += unjudged(budget)
+        raise
+    # unittest keeps failures and skips instead of raising them, and failed subtests are counted as they come.
+    if getattr(item, "_excinfo", None) or item.session.testsfailed > failed_before:
+        result_of(item).verdicts += unjudged(budget)
+    else:
+        judge_test(item, observation, budget.limits, settings)
+    return result
+
+
+def observation_for(limits: Iterable[Limit], settings: Settings) -> Observation:
+    """An observation that sees what the limits need, and no more."""
+    compute = [limit for limit in limits if limit.metric.source in (Source.COMPUTE, Source.STORAGE)]
+    again = any((limit.device or settings.device) != "auto" or limit.metric.backward for limit in compute)
+    return Observation(
+        compute=bool(compute) or settings.observe_all,
+        # Who limits compute wants to know it, compiled or not; who only looks on must not change what runs.
+        compiled=not compute,
+        specify=specify_or_explain if again else None,
+    )
+
+
+def judge_test(item: pytest.Item, observation: Observation, limits: Iterable[Limit], settings: Settings) -> None:
+    """Judge every limit against what was observed.
+
+    Raises:
+        BudgetExceeded: a limit does not hold, or could not be measured where it must be.
+    """
+    subjects = Subjects(item, observation)
+    if settings.observe_all:
+        result_of(item).profiles += [
+            _with_notes(profile)
+            for subject in subjects.used()
+            for profile, _ in observation.profiles(subject.number, settings.flops_per_mac)
+        ]
+    settle(item, [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)])
+
+
+def _with_notes(profile: Profile) -> Profile:
+    # Compiled code calls no modules, and not all of its operators pass by.
+    compiled = [row for row in profile.modules.values() if row.type == "OptimizedModule" and row.calls]
+    if profile.calls and all(row.macs for row in compiled):
+        return profile
+    return replace(profile, notes=(*profile.notes, "compiled, not measured"))
+
+
+def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
+    """Keep the verdicts for the report, and raise or warn about those that do not hold.
+
+    Raises:
+        BudgetExceeded: with all violations of the test.
+    """
+    result_of(item).verdicts += verdicts
+    failures = [verdict for verdict in verdicts if verdict.is_failure]
+    fatal = failure_texts(verdict for verdict in failures if verdict.limit.level is Level.ERROR)
+    warnings = failure_texts(verdict for verdict in failures if verdict.limit.level is Level.WARN)
+    warnings += dict.fromkeys(
+        unknown_text(verdict) for verdict in verdicts if verdict.unknown and verdict.outcome is Outcome.WITHIN
+    )
+    for text in warnings:
+        try:
+            item.warn(ModelBudgetWarning(text))
+        except ModelBudgetWarning:  # the user makes warnings errors
+            fatal.append(text)
+    if fatal:
+        raise BudgetExceeded("\n\n".join(fatal))
+
+
+def _judge_or_pass_over(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settings) -> list[Verdict]:
+    """The verdicts on a limit; none on one that is set for every test where this one has nothing to measure."""
+    if not limit.source.everywhere:
+        return _judge(limit, item, subjects, settings)
+    if limit.metric.needs_call and _is_hypothesis_test(item):
+        return []  # the largest of the examples that hypothesis happens to choose is another one each time
+    return [
+        verdict for verdict in _judge(limit, item, subjects, settings) if verdict.outcome is not Outcome.NOT_MEASURED
+    ]
+
+
+def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settings) -> list[Verdict]:
+    if limit.value is None:
+        return []
+    if limit.per is Per.TEST and _is_hypothesis_test(item):
+        reason = 'per="test" would sum over the examples that hypothesis happens to choose: write per="call"'
+        return [Verdict(limit, Outcome.INVALID, "", reason=reason)]
+    try:
+        found = subjects.find(limit.model)
+    except SubjectError as error:
+        return [_without_figure(limit, "", error)]
+    hold: Judge = judge
+    names = [subjects.describe(subject, alone=len(found) == 1 and limit.model is None) for subject in found]
+    if limit.relative:
+        from pytest_modelbudget.recorded import against_baseline
+
+        hold, names = against_baseline(item, settings), numbered(names)
+    verdicts = []
+    for subject, name in zip(found, names, strict=True):
+        verdicts += judge_or_explain(limit, name, partial(_calls, limit, subject, subjects, settings), settings, hold)
+    # A small helper without contractions, beside a model that has them, is no reason to doubt.
+    return [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_MEASURED] or verdicts
+
+
+def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Settings) -> Calls:
+    if not limit.metric.needs_call:
+        return subjects.state(subject)
+    return subjects.profiles(
+        subject,
+        flops_per_mac=settings.flops_per_mac,
+        device=limit.device or settings.device,
+        backward=limit.metric.backward,
+        inputs=limit.inputs,
+        fallback=settings.inputs,
+    )
+
+
+def judge_or_explain(
+    limit: Limit, model: str, calls: Callable[[], Calls], settings: Settings, hold: Judge = judge
+) -> list[Verdict]:
+    """Hold a limit against the calls of a model, or say why there are none."""
+    try:
+        return hold(limit, model, calls(), settings.uncounted)
+    except SubjectError as error:
+        return [_without_figure(limit, model, error)]
+
+
+def _without_figure(limit: Limit, model: str, error: SubjectError) -> Verdict:
+    # What is set for every test fails none of those that it was not made for.
+    outcome = Outcome.INVALID if error.invalid and not limit.source.everywhere else Outcome.NOT_MEASURED
+    return Verdict(limit, outcome, model, reason=str(error))
+
+
+def _is_hypothesis_test(item: pytest.Item) -> bool:
+    return getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+
+
+def _running_frame() -> FrameType:
+    """The innermost frame that stays on the call stack while the test runs: generators leave it when they yield."""
+    frame = sys._getframe(1)
+    while frame.f_code.co_flags & inspect.CO_GENERATOR:
+        assert frame.f_back is not None  # somebody runs the generator
+        frame = frame.f_back
+    return frame

@@ -1,0 +1,131 @@
+"""Which modules made a figure grow: two trees of figures, compared. Pure: no torch, no pytest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytest_modelbudget.baseline import Figure
+
+    Figures = Mapping[str, Figure]
+    """Of each module by its dotted path, everything below it included; `""` is the model."""
+
+_SHOWN = 4
+
+
+class ModuleChange(NamedTuple):
+    """What became of one module.
+
+    Attributes:
+        path: dotted.
+        kind: `new`, `gone`, `renamed`, `grown` or `shrunk`.
+        delta: by how much its figure changed; for one that contains others, what is not explained by them.
+        before: the path under which it was known, where it was renamed.
+    """
+
+    path: str
+    kind: str
+    delta: Figure
+    before: str = ""
+
+
+def explain(before: Figures, after: Figures) -> list[ModuleChange]:
+    """The modules that changed, those that explain most of the difference first.
+
+    A subtree that is new, gone or renamed is one change, and so is a module in which nothing changed but itself.
+    """
+    gone = _roots(before, after)
+    new = _roots(after, before)
+    renamed = _renamed(gone, new, before, after)
+    changes = [ModuleChange(path, "renamed", 0, old) for path, old in renamed.items()]
+    changes += [ModuleChange(path, "new", after[path]) for path in new if path not in renamed]
+    changes += [ModuleChange(path, "gone", -before[path]) for path in gone if path not in renamed.values()]
+    explained: dict[str, Figure] = defaultdict(int)
+    """For each module how much of its change the modules right below it explain."""
+    for change in changes:
+        explained[_parent(change.path)] += change.delta
+        if change.before:
+            # Taken from one place and put into another.
+            explained[_parent(change.path)] += after[change.path]
+            explained[_parent(change.before)] -= after[change.path]
+    # Deepest first, so that what the children explain is complete when their parent is looked at.
+    for path in sorted(before.keys() & after.keys(), key=_depth, reverse=True):
+        delta = after[path] - before[path]
+        own = delta - explained[path]
+        # Of an opposite sign it is not this module's: parts that are shared count for each that holds them.
+        if own and (not explained[path] or (own > 0) == (delta > 0)) and delta:
+            changes.append(ModuleChange(path, "grown" if own > 0 else "shrunk", own))
+        if path:
+            explained[_parent(path)] += delta
+    grew = after.get("", 0) >= before.get("", 0)
+    changes.sort(key=lambda change: (-change.delta if grew else change.delta, change.path))
+    return [change for change in changes if change.delta or change.kind == "renamed"]
+
+
+def summary(changes: Iterable[ModuleChange], shown: int = _SHOWN) -> list[ModuleChange]:
+    """At most so many changes: modules that changed alike are put together where there are more than fit.
+
+    Renamed modules explain nothing and are left out.
+    """
+    changes = [change for change in changes if change.kind != "renamed"]
+    depth = max((_depth(change.path) for change in changes), default=0)
+    while len(changes) > shown and depth > 1:
+        top = sum(map(_weight, changes[:shown]))
+        if 4 * top >= 3 * sum(map(_weight, changes)):
+            break  # the few that are shown say most of it
+        depth -= 1
+        changes = _rolled_up(changes, depth)
+    return changes[:shown]
+
+
+def _rolled_up(changes: Iterable[ModuleChange], depth: int) -> list[ModuleChange]:
+    """What lies deeper than that, as a change of the module at that depth."""
+    groups: dict[str, list[ModuleChange]] = {}
+    for change in changes:
+        groups.setdefault(".".join(change.path.split(".")[:depth]), []).append(change)
+    merged = []
+    for path, group in groups.items():
+        delta = sum(change.delta for change in group)
+        alone = len(group) == 1 and group[0].path == path
+        merged.append(group[0] if alone else ModuleChange(path, "grown" if delta > 0 else "shrunk", delta))
+    return sorted(merged, key=_weight, reverse=True)
+
+
+def _weight(change: ModuleChange) -> Figure:
+    return max(change.delta, -change.delta)
+
+
+def _roots(here: Figures, there: Figures) -> list[str]:
+    """The modules that are only here, without those below them."""
+    only = [path for path in here if path not in there]
+    return [path for path in only if _parent(path) in there or _parent(path) not in here]
+
+
+def _renamed(gone: Iterable[str], new: Iterable[str], before: Figures, after: Figures) -> dict[str, str]:
+    """New path -> old path, of subtrees that are alike figure by figure."""
+    known: dict[object, list[str]] = defaultdict(list)
+    for path in gone:
+        if before[path]:  # everything without work or weight is alike
+            known[_shape(path, before)].append(path)
+    renamed = {}
+    for path in new:
+        if candidates := known[_shape(path, after)]:
+            renamed[path] = candidates.pop(0)
+    return renamed
+
+
+def _shape(root: str, figures: Figures) -> frozenset[tuple[str, Figure]]:
+    return frozenset(
+        (path[len(root) :], figure) for path, figure in figures.items() if path == root or path.startswith(f"{root}.")
+    )
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _depth(path: str) -> int:
+    return path.count(".") + 1 if path else 0

@@ -1,0 +1,106 @@
+"""What the controlling process writes when a run ends: the baseline and the reports.
+
+Imported at every start of pytest: standard library and pytest only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelbudget.result import without_group
+from pytest_modelbudget.settings import is_full_run
+
+if TYPE_CHECKING:
+    from pytest_modelbudget.session import Session
+    from pytest_modelbudget.settings import Settings
+
+
+class Outputs:
+    """Writes files, once, in the controlling process, whatever became of the tests.
+
+    Attributes:
+        said: what to print at the end, each line with whether it is an error.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, session: Session) -> None:
+        self._config = config
+        self._settings = settings
+        self._session = session
+        self._outcomes: dict[str, str] = {}
+        self._deselected = 0
+        self.said: list[tuple[str, bool]] = []
+
+    @pytest.hookimpl(trylast=True)  # the session has taken the result from the report
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        test = without_group(report.nodeid)
+        worst = self._outcomes.get(test)
+        if report.failed or hasattr(report, "wasxfail"):
+            self._outcomes[test] = "failed" if report.failed else "xfailed"
+        elif report.skipped and worst not in ("failed", "xfailed"):
+            self._outcomes[test] = "skipped"
+        elif worst is None or report.when == "setup":  # a rerun begins anew
+            self._outcomes[test] = "passed"
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self._deselected += len(items)
+        if hasattr(self._config, "workeroutput"):
+            self._config.workeroutput["modelbudget_deselected"] = self._deselected
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._deselected += getattr(node, "workeroutput", {}).get("modelbudget_deselected", 0)
+
+    @pytest.hookimpl(tryfirst=True)  # before the terminal sums up
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        settings = self._settings
+        if hasattr(self._config, "workerinput") or not settings.active or self._config.option.collectonly:
+            if settings.update and self._config.option.collectonly:
+                self.said.append(
+                    ("with --collect-only nothing is measured; --modelbudget-dry-run says what would change", False)
+                )
+            return
+        held = any(result["entries"] for result in self._session.results.values())
+        recording = None
+        if held or settings.update or settings.update_refused:
+            from pytest_modelbudget.recording import record
+
+            recording = record(
+                path=self._config.rootpath / settings.baseline,
+                results=self._session.results,
+                outcomes=self._outcomes,
+                settings=settings,
+                incomplete=self._incomplete(exitstatus),
+            )
+            self.said += recording.lines
+        if settings.reports:
+            from pytest_modelbudget.reporting.document import document
+            from pytest_modelbudget.reporting.kinds import write_all
+
+            report = document(
+                self._session.results, self._outcomes, settings, int(exitstatus), self._session.unmeasured, recording
+            )
+            self._config.hook.pytest_modelbudget_update_report(config=self._config, report=report)
+            self.said += write_all(settings.reports, report)
+        if exitstatus == pytest.ExitCode.OK and any(is_error for _, is_error in self.said):
+            # What was asked for could not be written: that is no passed run.
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _incomplete(self, exitstatus: int) -> str:
+        """Why figures and tests may be missing from this run; empty where none is."""
+        if exitstatus == pytest.ExitCode.TESTS_FAILED:
+            return "tests failed"
+        if exitstatus != pytest.ExitCode.OK:
+            return "the run did not come to its end"
+        if not is_full_run(self._config):
+            return "only part of the suite was selected"
+        return f"{self._deselected} tests were deselected" if self._deselected else ""
+
+    @pytest.hookimpl(trylast=True)  # below the table of budgets
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.said:
+            return
+        terminalreporter.write_sep("=", "model baseline and reports")
+        for line, is_error in self.said:
+            terminalreporter.write_line(f"ERROR {line}" if is_error else line, red=is_error)

@@ -1,0 +1,227 @@
+"""pytest's door: options, marks, registration. Imports stdlib and pytest only, the rest when it is used."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelbudget.fixtures import modelbudget as modelbudget
+from pytest_modelbudget.fixtures import modelbudget_device as modelbudget_device
+from pytest_modelbudget.settings import OPTIONS, Settings, is_full_run, parse_report, parse_update, settings_key
+
+if TYPE_CHECKING:
+    import warnings
+    from collections.abc import Callable, Generator, Sequence
+
+    from pytest_modelbudget.tables import Table
+
+_KEYWORDS = 'model=None, inputs=None, module=None, per="call", device=None, uncounted=None, level="error", message=None'
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("modelbudget", "budgets for PyTorch models")
+    group.addoption(
+        "--modelbudget", action="store_true", help="observe every test, also unmarked ones: what the suite costs"
+    )
+    group.addoption(
+        "--no-modelbudget",
+        action="store_true",
+        help="measure and judge nothing; marks and fixtures stay registered",
+    )
+    group.addoption(
+        "--modelbudget-update",
+        type=_argument(parse_update),
+        metavar="{new,raise,lower,all}",
+        help="record figures in the baseline: new adds what is missing, raise accepts growth, lower ratchets down and "
+        "drops the entries of vanished tests (on a complete, passed run); several with commas",
+    )
+    group.addoption(
+        "--modelbudget-dry-run",
+        action="store_true",
+        help="with --modelbudget-update: only say what would change",
+    )
+    group.addoption(
+        "--modelbudget-report",
+        action="append",
+        default=[],
+        type=_argument(parse_report),
+        metavar="KIND:PATH",
+        help="write a report, also when tests fail: json:PATH, markdown:PATH, github (the step summary of GitHub "
+        "Actions), junit (properties in the file of --junitxml); may be given several times",
+    )
+    for option in OPTIONS:
+        key = f"modelbudget_{option.name}"
+        group.addoption(
+            f"--{key.replace('_', '-')}",
+            dest=key,
+            type=_argument(option.parse),
+            metavar=option.metavar,
+            help=option.help,
+        )
+        parser.addini(key, option.help, default=None)
+    parser.addini(
+        "verbosity_modelbudget",
+        "verbosity of the table of budgets: -1 failures only, 0 short, 1 every measured test, 2 with modules",
+        default="auto",
+    )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    from pytest_modelbudget import hookspecs
+
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def _argument(parse: Callable[[str], object]) -> Callable[[str], object]:
+    # Of its own error, argparse prints the message.
+    def argument(text: str) -> object:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return argument
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from pytest_modelbudget.metrics import METRICS
+
+    for metric in METRICS.values():
+        config.addinivalue_line(
+            "markers", f"{metric.mark}(limit, *, {_KEYWORDS}): limit on {metric.noun}: {metric.definition}."
+        )
+    names = "".join(f"{name}=…, " for name in METRICS)
+    config.addinivalue_line("markers", f"modelbudget(*, {names}{_KEYWORDS}): several limits in one mark.")
+    config.addinivalue_line(
+        "markers", f'max_growth(limit="0%", *, {names}{_KEYWORDS}): limit on growth over the baseline.'
+    )
+    settings = config.stash[settings_key] = Settings.from_config(config)
+
+    from pytest_modelbudget.outputs import Outputs
+    from pytest_modelbudget.session import Session
+
+    tables = _tables(config, settings) if settings.active else ()
+    collected = Session(config, settings, tables)
+    config.pluginmanager.register(collected, "modelbudget-session")
+    config.pluginmanager.register(Outputs(config, settings, collected), "modelbudget-outputs")
+    if ("junit", None) in settings.reports:
+        from pytest_modelbudget.reporting.junit import Properties
+
+        config.pluginmanager.register(Properties(), "modelbudget-junit")
+    if settings.active:
+        config.pluginmanager.register(Budgets(settings, tables), "modelbudget-budgets")
+
+
+def _tables(config: pytest.Config, settings: Settings) -> Sequence[Table]:
+    own, shared = config.rootpath / "modelbudget.toml", config.rootpath / "pyproject.toml"
+    # Most projects have a pyproject.toml without budgets: spare them the parser and the rest.
+    if not own.is_file() and not (shared.is_file() and b"modelbudget" in shared.read_bytes()):
+        return ()
+    from pytest_modelbudget.tables import load
+
+    return load(config.rootpath, settings)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    settings = config.stash[settings_key]
+    if not settings.active:
+        return "modelbudget: off (--no-modelbudget)"
+    default = Settings()
+    parts = ["observing every test"] if settings.observe_all else []
+    for option in OPTIONS:
+        value = getattr(settings, option.name)
+        if value != getattr(default, option.name):
+            parts.append(f"{option.name} {getattr(value, 'value', value)}")
+    return f"modelbudget: {', '.join(parts)}" if parts else None
+
+
+class Budgets:
+    """Finds the budgets of the tests, and has those tests observed. Registered unless `--no-modelbudget` is given."""
+
+    def __init__(self, settings: Settings, tables: Sequence[Table]) -> None:
+        # Not at the top: importing this file is to cost next to nothing.
+        from pytest_modelbudget.nodes import is_marked, nodes_below
+
+        self._is_marked = is_marked
+        self._nodes_below = nodes_below
+        self._settings = settings
+        self._tables = tables
+        self._observes_all = settings.observe_all or bool(tables)
+        self._unmatched: list[str] = []
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        if report.outcome == "failed":
+            # With --strict-markers or -W error, pytest has named a mark that it does not know.
+            from pytest_modelbudget.marks import meant_by
+
+            if hint := meant_by(str(report.longrepr)):
+                report.longrepr = f"{report.longrepr}\n{hint}"
+        elif any(node.marks for node, _ in self._nodes_below(collector, report.result)):
+            from pytest_modelbudget.marks import errors_of
+
+            if errors := errors_of(collector, report.result, self._settings):
+                report.outcome = "failed"
+                # Plain text reads the same serially and under xdist.
+                report.longrepr = "\n".join(errors)
+                report.result = []
+        return report
+
+    @pytest.hookimpl(tryfirst=True)  # before the terminal reporter keeps the text
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        if issubclass(warning_message.category, pytest.PytestUnknownMarkWarning):
+            from pytest_modelbudget.marks import meant_by
+
+            complaint = str(warning_message.message)
+            hint = meant_by(complaint)
+            if hint and hint not in complaint:  # under xdist the worker was here before
+                warning_message.message = pytest.PytestUnknownMarkWarning(f"{complaint}\n{hint}")
+
+    @pytest.hookimpl(tryfirst=True)  # before anything deselects: a shard of a suite holds only some of the tests
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        if not self._tables or session.testsfailed or config.option.collectonly:
+            return
+        from pytest_modelbudget.tables import unmatched
+
+        errors = unmatched(self._tables, (item.nodeid for item in items))
+        if hasattr(config, "workeroutput"):
+            # A worker cannot end the run, and does not know what was selected on the command line.
+            config.workeroutput["modelbudget_unmatched"] = errors
+        elif errors and is_full_run(config):
+            raise pytest.UsageError(*errors)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # A worker that crashed has no output.
+        self._unmatched = getattr(node, "workeroutput", {}).get("modelbudget_unmatched", self._unmatched)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        result = yield
+        if self._unmatched and is_full_run(session.config):
+            raise pytest.UsageError(*self._unmatched)
+        return result
+
+    @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: only the body is observed, and what is printed captured
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        if not self._observes_all and not self._is_marked(item):
+            return (yield)
+        from pytest_modelbudget.marks import MarkError, budget_for
+
+        try:
+            # Only now: fixtures and hooks may have added marks.
+            budget = budget_for(item, self._settings, self._tables)
+        except MarkError as error:
+            pytest.fail(str(error), pytrace=False)
+        if not budget and not self._settings.observe_all:
+            return (yield)
+        from pytest_modelbudget.gate import observe
+
+        return (yield from observe(item, budget, self._settings))

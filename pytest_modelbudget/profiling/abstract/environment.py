@@ -1,0 +1,88 @@
+"""The state of the process around a run: random numbers, garbage collection, warnings, defaults."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import threading
+import warnings
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+one_at_a_time = threading.RLock()
+"""Held by whoever runs a model: twins and random numbers are there for one run only."""
+_SEED = 0
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A block in which a model runs for nobody's sight but ours: the same numbers each time, and no trace of it."""
+    with one_at_a_time, ExitStack() as stack:
+        stack.enter_context(_same_random_numbers())
+        stack.enter_context(_no_garbage_collection())
+        stack.enter_context(_same_defaults())
+        stack.enter_context(_one_thread())
+        # Whatever a model has to say of its arguments, it says when the user calls it.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Seeded in the block, so that `if torch.rand(1) < p` decides alike each time, and as before after it."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    torch_state = torch.default_generator.get_state()
+    try:
+        # Not torch.manual_seed(): it seeds every device, now or when it is first used.
+        torch.default_generator.manual_seed(_SEED)
+        random.seed(_SEED)
+        if numpy is not None:
+            numpy.random.seed(_SEED)
+        yield
+    finally:
+        torch.default_generator.set_state(torch_state)
+        random.setstate(python_state)
+        if numpy is not None:
+            numpy.random.set_state(numpy_state)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Cycles would be freed at the whim of the collector, and a full collection takes longer than most runs."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _same_defaults() -> Iterator[None]:
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Constants are small: on a busy machine, threads for them take much longer to start than they save."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

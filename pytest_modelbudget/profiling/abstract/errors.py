@@ -1,0 +1,48 @@
+"""What cannot be run abstractly, said at the line of the model that asked for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_NOT_THE_MODEL = tuple(
+    os.path.dirname(path) + os.sep for path in (torch.__file__, os.path.dirname(os.path.dirname(__file__)))
+)
+
+
+class DataDependentError(RuntimeError):
+    """The model looked at a value that an abstract run does not have."""
+
+
+def needs_data(operator: str, frame: FrameType | None = None) -> DataDependentError:
+    """The error for an operator that needs values, asked for somewhere below `frame`."""
+    stack = traceback.walk_stack(frame or sys._getframe(1))
+    return _error(operator, next(((f.f_code.co_filename, n, f.f_code.co_name) for f, n in stack if _is_model(f)), None))
+
+
+def explained(error: BaseException) -> DataDependentError | None:
+    """The same for what PyTorch itself refused before it became an operator: `numpy()`, `tolist()` and the like."""
+    if not any(part in str(error) for part in ("meta tensor", "meta device type tensor", "on meta tensors")):
+        return None
+    frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if _is_model(f)]
+    where = (frames[-1][0].f_code.co_filename, frames[-1][1], frames[-1][0].f_code.co_name) if frames else None
+    return _error(str(error).partition("\n")[0], where)
+
+
+def _error(what: str, where: tuple[str, int, str] | None) -> DataDependentError:
+    place = "the model" if where is None else f"{where[0]}:{where[1]} in {where[2]}"
+    return DataDependentError(
+        f"{place} looks at values of a tensor ({what}), and an abstract run has none: "
+        'measure this model on a real device, with device="cpu" on this test\'s mark'
+    )
+
+
+def _is_model(frame: FrameType) -> bool:
+    return not frame.f_code.co_filename.startswith(_NOT_THE_MODEL) and not frame.f_code.co_filename.startswith("<")

@@ -1,0 +1,210 @@
+"""Keeps a run off the model: meta twins stand in for its tensors, and everything it holds is put back afterwards."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict, deque
+from operator import is_
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.abstract.operands import CPU, META
+from pytest_modelbudget.profiling.parameters import UninitializedModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SMALL = 1 << 20
+"""Elements up to which constants are worth having for real: they may steer the model, and take no time to compute."""
+
+_DEPTH = 6  # of containers and plain objects below a module
+_DICTS = (dict, OrderedDict, defaultdict)
+_CONTAINERS = frozenset({*_DICTS, list, set})
+_LEAVES = frozenset(
+    {int, float, bool, str, bytes, type(None), type, torch.Size, torch.dtype, torch.device, ModuleType}
+    | {FunctionType, BuiltinFunctionType, MethodType, complex, range, slice, frozenset}
+)
+
+
+class Protection:
+    """A context in which models run on twins.
+
+    A twin has shape, strides, dtype and `requires_grad` of its original, and no data. Nothing is converted in place:
+    `weight.data = weight.data / norm` then changes the twin, and gradients arrive there. Integers and single values,
+    which may steer the model, are copied instead.
+
+    Args:
+        models: what will be called.
+    """
+
+    def __init__(self, models: Iterable[nn.Module]) -> None:
+        self._models = tuple(models)
+        self._twins: dict[int, Tensor] = {}
+        self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id comes twice
+        self._filled: list[tuple[Any, Any]] = []
+        self._empty: list[Any] = []
+        self._attributes: list[tuple[Any, type, dict[str, Any]]] = []
+
+    def __enter__(self) -> Protection:
+        """Note what the models hold, then put the twins in."""
+        try:
+            tables: list[Any] = []
+            for model in self._models:
+                self._note(model, _DEPTH, tables)
+            for table in tables:
+                entries: Iterable[tuple[Any, Any]] = enumerate(table) if isinstance(table, list) else table.items()
+                for key, value in list(entries):
+                    if isinstance(value, Tensor):
+                        table[key] = self.twin(value)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Put everything back."""
+        for owner, kind, attributes in self._attributes:
+            if type(owner) is not kind:
+                owner.__class__ = kind
+            now = owner.__dict__
+            if len(now) != len(attributes) or not all(map(is_, now.values(), attributes.values())):
+                now.clear()
+                now.update(attributes)
+        for container, content in self._filled:
+            if isinstance(content, dict):
+                _refill_table(container, content)
+            elif isinstance(container, list):
+                container[:] = content
+            else:
+                container.clear()
+                _refill(container, content)
+        for container in self._empty:
+            if container:
+                container.clear()
+        # The twins end here: whoever holds one now has kept it from outside.
+        self._twins.clear()
+        self._seen.clear()
+        self._attributes.clear()
+        self._filled.clear()
+        self._empty.clear()
+
+    def twin(self, tensor: Tensor) -> Tensor:
+        """The twin of a tensor; tied tensors have the same one."""
+        twin = self._twins.get(id(tensor))
+        if twin is None:
+            twin = self._twins[id(tensor)] = _twin(tensor)
+            self._seen[id(tensor)] = tensor
+        return twin
+
+    # -- what a model holds -------------------------------------------------------------------------------------
+
+    def _note(self, value: Any, depth: int, tables: list[Any]) -> None:
+        """Note a value and what can be reached from it."""
+        kind = type(value)
+        if kind in _LEAVES or id(value) in self._seen or not depth:
+            return
+        if isinstance(value, torch.jit.ScriptModule):
+            self._note_script(value, tables)
+        elif isinstance(value, nn.Module):
+            self._note_module(value, tables)
+        elif isinstance(value, (list, set, deque, *_DICTS)):
+            self._note_container(value, depth, tables)
+        elif kind is tuple:
+            for item in value:
+                self._note(item, depth - 1, tables)
+        elif not isinstance(value, (type, Tensor)) and not kind.__module__.startswith("torch."):
+            attributes = getattr(value, "__dict__", None)
+            if type(attributes) is dict:
+                self._seen[id(value)] = value
+                self._attributes.append((value, kind, attributes.copy()))
+                for item in attributes.values():
+                    self._note(item, depth - 1, tables)
+
+    def _note_module(self, module: nn.Module, tables: list[Any]) -> None:
+        self._seen[id(module)] = module
+        attributes = module.__dict__
+        self._attributes.append((module, type(module), attributes.copy()))
+        for name, value in attributes.items():
+            kind = type(value)
+            if kind in _LEAVES or (kind is tuple and _LEAVES.issuperset(map(type, value))):
+                continue
+            # Most of a module's attributes are empty tables of hooks.
+            if kind in _CONTAINERS:
+                if not value:
+                    self._empty.append(value)
+                    continue
+                if name in ("_parameters", "_buffers"):
+                    self._seen[id(value)] = value
+                    self._filled.append((value, value.copy()))
+                    tables.append(value)
+                    continue
+            self._note(value, _DEPTH, tables)
+
+    def _note_script(self, script: torch.jit.ScriptModule, tables: list[Any]) -> None:
+        """Its parts hold their tensors in C++, behind tables whose entries can be replaced but not removed."""
+        for module in script.modules():
+            self._seen[id(module)] = module
+            for table in (module._parameters, module._buffers):
+                self._filled.append((table, dict(table.items())))
+                tables.append(table)
+
+    def _note_container(self, container: Any, depth: int, tables: list[Any]) -> None:
+        self._seen[id(container)] = container
+        if not container:
+            self._empty.append(container)
+            return
+        self._filled.append((container, container.copy()))
+        items = container.values() if isinstance(container, dict) else container
+        # RNNs keep a flat list of their parameters beside the table.
+        if isinstance(container, list) and any(isinstance(item, nn.Parameter) for item in container):
+            tables.append(container)
+        for item in items:
+            self._note(item, depth - 1, tables)
+
+
+def _refill_table(table: Any, content: dict[Any, Any]) -> None:
+    if isinstance(table, dict):
+        table.clear()
+        table.update(content)
+    else:
+        for name, value in content.items():
+            table[name] = value
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, set):
+        container.update(content)
+    else:
+        container.extend(content)
+
+
+def _twin(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, internals.UninitializedTensorMixin):
+        raise UninitializedModelError(
+            "the model has a lazy module whose parameters have no shape yet: call it once before it is measured"
+        )
+    kind = type(tensor)
+    # A class that says itself what its operators do is no plain tensor on meta; its parts are dealt with one by one.
+    if tensor.layout is not torch.strided or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return tensor
+    if kind is Tensor and not tensor.is_meta and _may_steer(tensor):
+        twin = tensor.detach().to(CPU, copy=True)
+    else:
+        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+        if kind is nn.Parameter or issubclass(kind, nn.Parameter):
+            twin = internals.make_parameter(kind, twin, tensor.requires_grad)
+        elif tensor.requires_grad:
+            twin.requires_grad = True
+    if tensor.__dict__:  # marks that libraries put on their parameters
+        twin.__dict__.update(tensor.__dict__)
+    return twin
+
+
+def _may_steer(tensor: Tensor) -> bool:
+    dtype = tensor.dtype
+    if dtype.is_floating_point or dtype.is_complex:
+        return tensor.dim() == 0
+    return tensor.numel() <= SMALL

@@ -1,0 +1,53 @@
+"""What a rule answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import torch
+
+from pytest_modelbudget.profiling.abstract.operands import META
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+aten = torch.ops.aten
+
+
+class Answered(NamedTuple):
+    """The result of an operator, and which operator with which arguments has its cost.
+
+    That is the operator itself, or the one that a composite comes down to; `beside` is what this one makes that is not
+    returned.
+    """
+
+    output: Any
+    counted: Any
+    arguments: tuple[Any, ...]
+    beside: tuple[Tensor, ...] = ()
+
+
+Rules: TypeAlias = dict[Any, Callable[..., Answered | None]]
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A contiguous abstract tensor."""
+    return torch.empty(shape, dtype=dtype, device=META)
+
+
+def like(data: Tensor) -> Tensor | None:
+    """An abstract tensor of the same shape, dtype and layout; None for a layout that kernels do not keep."""
+    layout = layout_of(data)
+    return None if layout is None else torch.empty(data.shape, dtype=data.dtype, device=META, memory_format=layout)
+
+
+def layout_of(data: Tensor) -> torch.memory_format | None:
+    """The layout of a tensor that has one of the two that kernels keep; None for any other."""
+    if data.is_contiguous():
+        return torch.contiguous_format
+    if data.dim() == 4 and data.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return None

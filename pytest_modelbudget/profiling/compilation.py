@@ -1,0 +1,83 @@
+"""Lives with `torch.compile`: what it hides is made to run eagerly, and what it complains about is ours to know."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import warnings
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+_DYNAMO = "torch._dynamo"
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Ignore `torch.compile` in the block, and leave no trace of that behind.
+
+    Setting the stance imports Dynamo, which takes over a second; most tests never need it. So unless it is loaded
+    already, the stance is set when the block itself imports it, as the first use of `torch.compile` does.
+    """
+    if _DYNAMO in sys.modules:
+        with torch.compiler.set_stance("force_eager"):
+            yield
+        return
+    finder = _StanceSetter()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        finder.close()
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Silence the one warning that global hooks make compiled modules give, which may be an error in the user's suite.
+
+    It says that hooks run for the compiled module and for the module in it. The tracker sees through that.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks", UserWarning)
+        yield
+
+
+class _StanceSetter(MetaPathFinder, Loader):
+    """Waits for the import of Dynamo, then sets its stance."""
+
+    def __init__(self) -> None:
+        self._loader: Any = None
+        self._stance: Any = None
+
+    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
+        if name != _DYNAMO or self._loader is not None:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        self._loader, spec.loader = spec.loader, self
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)  # type: ignore[no-any-return]
+
+    def exec_module(self, module: ModuleType) -> None:
+        # From here on the module is as if this finder had never been.
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._stance = torch.compiler.set_stance("force_eager")
+
+    def close(self) -> None:
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._stance is not None:
+            torch.compiler.set_stance("default")

@@ -1,0 +1,32 @@
+"""Devices by the names that options and marks use."""
+
+from __future__ import annotations
+
+import torch
+
+
+class DeviceUnavailableError(RuntimeError):
+    """The configured device is not on this machine."""
+
+
+def resolve(name: str) -> torch.device:
+    """The device of that name; `auto` is where the plugin runs a model that nobody else runs: `meta`.
+
+    Raises:
+        DeviceUnavailableError: it is not there.
+    """
+    if name == "auto":
+        return torch.device("meta")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"{name!r} is no device: write auto, meta, cpu, cuda, cuda:1, mps or xpu") from None
+    if device.type in ("meta", "cpu"):
+        return device
+    backend = getattr(torch, device.type, None)
+    if backend is None or not backend.is_available() or (device.index or 0) >= backend.device_count():
+        raise DeviceUnavailableError(
+            f'device "{name}" is not available here: run where it is, '
+            'or configure modelbudget_device as "auto", "meta" or "cpu"'
+        )
+    return device

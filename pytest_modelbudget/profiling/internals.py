@@ -1,0 +1,184 @@
+"""The private names of torch that this package leans on, all of them, each with what replaces it where it is missing.
+
+Probed once, on import. Nothing else in the package may reach for an underscored name of torch.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.modules.module as nn_module
+from torch._C import DispatchKey, DispatchKeySet
+from torch._ops import HigherOrderOperator, OpOverload
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = [
+    "DispatchKey",
+    "FakeTensor",
+    "GlobalHooks",
+    "HigherOrderOperator",
+    "OpOverload",
+    "UninitializedTensorMixin",
+    "autograd_sequence_number",
+    "below_autograd",
+    "current_autograd_node",
+    "has_composite_kernel",
+    "is_propagating_shards",
+    "is_tracing",
+    "make_parameter",
+    "run_composite_kernel",
+    "run_dense_kernel",
+    "tracing_resumed",
+    "unregister",
+]
+
+current_autograd_node: Callable[[], Any] = torch._C._current_autograd_node
+"""The node of the graph that this thread's autograd engine is executing, or None."""
+
+autograd_sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
+"""The number that the next node created in this thread will get. `torch.fx` maps backward to forward by it, too."""
+
+is_tracing: Callable[[], Any] = torch._C._get_tracing_state
+"""Truthy while `torch.jit.trace` records; not inside an operator that it has recorded."""
+
+
+def tracing_resumed() -> AbstractContextManager[Any]:
+    """A block inside a dispatch mode in which `torch.jit.trace`, if it is at work, records again.
+
+    It leaves some operators to the ones that they are made of: not convolution, `_convolution` stands in the graph.
+    A mode runs what it gets with the tracer off, and the output would become a constant.
+    """
+    if not is_tracing():
+        return nullcontext()
+    tracer = torch._C._dispatch_key_parse("Tracer")
+    included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
+    return torch._C._ForceDispatchKeyGuard(included.add(tracer), excluded.remove(tracer))
+
+
+def is_propagating_shards(frame: FrameType | None) -> bool:
+    """Whether DTensor asks what an operator would return, on fake tensors: it does that once, and keeps the answer."""
+    while frame is not None:
+        if frame.f_code.co_filename.endswith("_sharding_prop.py"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class GlobalHooks:
+    """A forward pre-hook and a forward hook for all modules, that come and go under the same numbers.
+
+    Dynamo guards on the hooks and their numbers: hooks registered afresh would make it compile everything again.
+    And of a removed hook, torch leaves the `with_kwargs` flag behind, which it takes for a hook from then on.
+
+    Args:
+        enter: called with `(module, args)`.
+        leave: called with `(module, args, kwargs, output)`, also when the module raised.
+    """
+
+    def __init__(self, enter: Callable[..., None], leave: Callable[..., None]) -> None:
+        self._enter = enter
+        self._leave = leave
+        self._numbers: tuple[int, int] | None = None
+
+    def install(self) -> None:
+        """Put the hooks in."""
+        if self._numbers is None:
+            pre = nn_module.register_module_forward_pre_hook(self._enter)
+            post = nn_module.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
+            self._numbers = pre.id, post.id
+            return
+        before, after = self._numbers
+        nn_module._global_forward_pre_hooks[before] = self._enter
+        nn_module._global_forward_hooks[after] = self._leave
+        nn_module._global_forward_hooks_with_kwargs[after] = True
+        nn_module._global_forward_hooks_always_called[after] = True
+
+    def remove(self) -> None:
+        """Take the hooks out, and every trace of them."""
+        if self._numbers is not None:
+            before, after = self._numbers
+            nn_module._global_forward_pre_hooks.pop(before, None)
+            nn_module._global_forward_hooks.pop(after, None)
+            nn_module._global_forward_hooks_with_kwargs.pop(after, None)
+            nn_module._global_forward_hooks_always_called.pop(after, None)
+
+
+def has_composite_kernel(operator: OpOverload) -> bool:
+    """Whether the operator is defined by other operators (CompositeImplicitAutograd)."""
+    if operator.namespace == "prim":  # attributes such as `device`: the dispatcher knows no such operator
+        return False
+    return torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), DispatchKey.CompositeImplicitAutograd)
+
+
+def run_composite_kernel(operator: OpOverload, *args: Any, **kwargs: Any) -> Any:
+    """Run the operators that define `operator`.
+
+    Those that execute, not the Python decompositions that `OpOverload.decompose` prefers.
+    """
+    return operator._op_dk(DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
+
+
+def run_dense_kernel(
+    operator: HigherOrderOperator, mode: AbstractContextManager[Any], *args: Any, **kwargs: Any
+) -> Any:
+    """Run the eager implementation of a higher-order operator inside `mode`; NotImplemented where it has none."""
+    kernel = operator.py_kernels.get(DispatchKey.CompositeExplicitAutograd)
+    if kernel is None:
+        return NotImplemented
+    try:
+        with mode:
+            return kernel(*args, **kwargs)
+    except AssertionError as error:
+        # Control flow refuses modes before it does anything; its branches do not.
+        if "Mode should never be enabled" not in str(error):
+            raise
+    return kernel(*(_inside(mode, value) for value in args), **kwargs)
+
+
+def _inside(mode: AbstractContextManager[Any], value: Any) -> Any:
+    if not callable(value) or isinstance(value, torch.Tensor):
+        return value
+
+    def branch(*args: Any, **kwargs: Any) -> Any:
+        with mode:
+            return value(*args, **kwargs)
+
+    return branch
+
+
+def below_autograd() -> AbstractContextManager[Any]:
+    """A block in which operators skip autograd and go straight to the mode: composite operators arrive whole.
+
+    View and version tracking, done by the key beside autograd, is skipped, too. Where torch lacks the guard, nothing
+    is: the mode then sees the operators one level below, with the same figures.
+    """
+    return nullcontext() if _BELOW_AUTOGRAD is None else torch._C._ExcludeDispatchKeyGuard(_BELOW_AUTOGRAD)
+
+
+def _keys_of_autograd() -> DispatchKeySet | None:
+    if not hasattr(torch._C, "_ExcludeDispatchKeyGuard"):
+        return None
+    keys = DispatchKeySet(DispatchKey.AutogradFunctionality)
+    for name in ("AutogradOther", "AutogradNestedTensor", "ADInplaceOrView"):
+        keys = keys.add(getattr(DispatchKey, name))
+    return keys
+
+
+_BELOW_AUTOGRAD = _keys_of_autograd()
+
+
+def make_parameter(kind: type[torch.nn.Parameter], data: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:
+    """What `kind(data, requires_grad)` makes, without its checks and whatever a subclass adds."""
+    return torch.Tensor._make_subclass(kind, data, requires_grad)
+
+
+def unregister(library: torch.library.Library) -> None:
+    """Take the kernels of a library out again now, not when it is collected."""
+    library._destroy()

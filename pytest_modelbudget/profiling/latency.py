@@ -1,0 +1,121 @@
+"""How long a call takes on a real device: `torch.utils.benchmark`, on a deep copy, until the median holds still."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.benchmark import Timer
+
+from pytest_modelbudget.profiling.modules import unobserved
+from pytest_modelbudget.profiling.profile import LatencyMeasurement
+from pytest_modelbudget.profiling.specification import realize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import nn
+
+    from pytest_modelbudget.profiling.specification import Specification
+
+_STEADY = 0.1
+"""Enough is enough when the interquartile range is below this share of the median."""
+_LEAST, _MOST = 0.2, 3.0
+"""Seconds of timed calls, the warm-up apart; a single call may take longer."""
+_SINGLE_CALLS = 200
+"""How many calls are timed one by one at most: making their arguments takes longer than a short call."""
+
+
+class NoClockError(ValueError):
+    """The device does not compute, so there is nothing to time."""
+
+
+def check_clock(device: torch.device) -> None:
+    """Raise NoClockError unless calls take real time on the device."""
+    if device.type == "meta":
+        raise NoClockError('nothing is computed on "meta", so there is no time to measure: write device="cpu"')
+
+
+def measure_latency(
+    model: nn.Module, call: Specification, device: torch.device, *, most: float = _MOST
+) -> LatencyMeasurement:
+    """Time a call of a model, warmed up, with the device synchronised before and after.
+
+    Args:
+        model: on any device but `meta`; a deep copy of it runs.
+        call: with what, in which grad mode, under which autocast.
+        device: where.
+        most: seconds after which to stop, however much the times still vary.
+
+    Raises:
+        NoClockError: on `meta`.
+    """
+    check_clock(device)
+    with ready(model, call, device) as (run, fresh):
+        timer = Timer(
+            "run(*args, **kwargs)",
+            setup="args, kwargs = fresh()",
+            globals={"run": run, "fresh": fresh},
+            num_threads=torch.get_num_threads(),
+        )
+        if _holds_state((call.args, call.kwargs)):
+            times, block = _one_by_one(timer, most), 1
+        else:
+            measured = timer.adaptive_autorange(_STEADY, min_run_time=_LEAST, max_run_time=most)
+            times, block = measured.times, measured.number_per_run
+    lower, median, upper = _quartiles(times)
+    return LatencyMeasurement(
+        median=median,
+        lower=lower,
+        upper=upper,
+        runs=len(times) * block,
+        threads=torch.get_num_threads(),
+        device=device.type,
+    )
+
+
+@contextmanager
+def ready(
+    model: nn.Module, call: Specification, device: torch.device
+) -> Iterator[tuple[nn.Module, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]]]:
+    """A deep copy of the model on the device and what makes fresh arguments, in the surroundings of the call."""
+    with ExitStack() as stack:
+        stack.enter_context(unobserved())
+        stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else ()))
+        again = copy.deepcopy(model).to(device)
+        for path, part in again.named_modules():
+            part.training = call.training.get(path, part.training)
+        stack.enter_context(torch.set_grad_enabled(call.grad))
+        if call.autocast is not None:
+            stack.enter_context(torch.autocast(device.type, dtype=call.autocast))
+        yield again, lambda: realize(call, device)
+
+
+def _holds_state(value: object) -> bool:
+    """Whether an argument may change when the model is called with it: a cache grows from call to call."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_state, value))
+    if isinstance(value, dict):
+        return any(map(_holds_state, value.values()))
+    return not isinstance(value, (torch.Tensor, str, bytes, bool, int, float, complex, type(None), torch.dtype))
+
+
+def _one_by_one(timer: Timer, most: float) -> list[float]:
+    """Times of single calls, each with arguments of its own."""
+    times: list[float] = []
+    while sum(times) < most and len(times) < _SINGLE_CALLS:
+        times.append(timer.timeit(1).median)
+        lower, median, upper = _quartiles(times)
+        if sum(times) >= _LEAST and len(times) > 3 and upper - lower < _STEADY * median:
+            break
+    return times
+
+
+def _quartiles(times: list[float]) -> tuple[float, float, float]:
+    if len(times) == 1:
+        return times[0], times[0], times[0]
+    lower, median, upper = statistics.quantiles(times, n=4, method="inclusive")
+    return lower, median, upper

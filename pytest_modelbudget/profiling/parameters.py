@@ -1,0 +1,209 @@
+"""What a model holds: its distinct parameters and buffers, for each module of the tree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from pytest_modelbudget.profiling import internals
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+
+class UninitializedModelError(ValueError):
+    """The model holds parameters that get their shape in the first call."""
+
+
+class State(NamedTuple):
+    """What one module holds, everything below it included.
+
+    Attributes:
+        params, trainable_params: elements; tied parameters once.
+        size: bytes of the storages of parameters and buffers; shared storages once.
+    """
+
+    params: int
+    trainable_params: int
+    size: int
+
+
+class _Held(NamedTuple):
+    elements: int
+    trainable: bool
+    is_parameter: bool
+    storages: tuple[_Storage, ...]
+
+
+class _Storage(NamedTuple):
+    key: object
+    """The same for tensors that share it."""
+    used: int
+    """Bytes that the tensor shows of it, an expanded one more than there are."""
+    size: int
+
+
+def paths_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every path by which a module can be reached, depth first: a shared module once for each of its names.
+
+    `named_modules(remove_duplicate=False)` does not come back from a module that contains itself; this does.
+    """
+    found: list[tuple[str, nn.Module]] = []
+    _walk("", model, found, set())
+    return found
+
+
+# No closure: one that calls itself is a cycle, which would keep the modules until the garbage collector comes by.
+def _walk(path: str, module: nn.Module, found: list[tuple[str, nn.Module]], ancestors: set[int]) -> None:
+    if id(module) in ancestors:
+        return
+    found.append((path, module))
+    if module._modules:
+        ancestors.add(id(module))
+        for name, child in module._modules.items():
+            if child is not None:
+                _walk(f"{path}.{name}" if path else name, child, found, ancestors)
+        ancestors.discard(id(module))
+
+
+def state_of(model: nn.Module) -> dict[str, State]:
+    """The state of each module by its path; `""` is the model.
+
+    Raises:
+        UninitializedModelError: a lazy module has not seen its first input.
+    """
+    held: dict[str, dict[object, _Held]] = {}
+    for path, module in paths_of(model):
+        own: dict[object, _Held] = {}
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                check_initialized(parameter, path, name)
+                own[id(parameter)] = _held(parameter, is_parameter=True, trainable=parameter.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                check_initialized(buffer, path, name)
+                own[id(buffer)] = _held(buffer, is_parameter=False)
+        if torch.ScriptObject in map(type, vars(module).values()):
+            own.update(_packed(module))
+        held[path] = own
+    return _united(held) if _is_anything_shared(held) else _added(held)
+
+
+def _packed(module: nn.Module) -> Iterator[tuple[object, _Held]]:
+    for value in vars(module).values():
+        if type(value) is torch.ScriptObject:
+            # Cells hold their biases themselves and in what they pack.
+            tensors = {tensor.untyped_storage()._cdata: tensor for tensor in _packed_tensors(value)}
+            for index, tensor in enumerate(tensors.values()):
+                yield (id(value), index), _held(tensor, is_parameter=True)
+
+
+def _is_anything_shared(held: dict[str, dict[object, _Held]]) -> bool:
+    storages = [storage.key for tensors in held.values() for tensor in tensors.values() for storage in tensor.storages]
+    return len(set(storages)) < len(storages)
+
+
+def _united(held: dict[str, dict[object, _Held]]) -> dict[str, State]:
+    """Each module with everything below it, what is shared once."""
+    # Parents come before their children, so backwards each module is complete when its parent takes it in.
+    for path in reversed(held):
+        if path:
+            held[path.rpartition(".")[0]].update(held[path])
+    return {path: _sum(tensors) for path, tensors in held.items()}
+
+
+def _added(held: dict[str, dict[object, _Held]]) -> dict[str, State]:
+    """The same where nothing is shared: a module is the sum of itself and its children."""
+    sums = {path: [*_sum(tensors)] if tensors else [0, 0, 0] for path, tensors in held.items()}
+    for path in reversed(sums):
+        if path:
+            parent, child = sums[path.rpartition(".")[0]], sums[path]
+            parent[0] += child[0]
+            parent[1] += child[1]
+            parent[2] += child[2]
+    return {path: State(*figures) for path, figures in sums.items()}
+
+
+def check_initialized(tensor: Tensor, path: str, name: str) -> None:
+    """Raise UninitializedModelError if the parameter or buffer of that name belongs to a lazy module not yet called."""
+    if isinstance(tensor, internals.UninitializedTensorMixin):
+        name = f"{path}.{name}" if path else name
+        raise UninitializedModelError(
+            f"{name} has no shape yet: call the model once before it is measured, "
+            "so that its lazy modules are initialised"
+        )
+
+
+def _held(tensor: Tensor, *, is_parameter: bool, trainable: bool = False) -> _Held:
+    elements = tensor.numel() * (2 if tensor.dtype in _PAIRS else 1)
+    if type(tensor) in _PLAIN and tensor.layout is torch.strided:  # nearly all
+        storage = tensor.untyped_storage()
+        stored: tuple[_Storage, ...] = (
+            _Storage(storage._cdata, tensor.numel() * tensor.element_size(), storage.nbytes()),
+        )
+    else:
+        stored = tuple(_storages(tensor))
+    return _Held(elements, trainable, is_parameter, stored)
+
+
+# Two numbers in one element are two parameters.
+_PAIRS = {dtype for name, dtype in vars(torch).items() if isinstance(dtype, torch.dtype) and name.endswith("_x2")}
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+def _storages(tensor: Tensor) -> Iterator[_Storage]:
+    """What a tensor is stored in: for subclasses that wrap tensors, and for sparse ones, that of their parts."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        names, _ = tensor.__tensor_flatten__()
+        for part in (getattr(tensor, name) for name in names):
+            if isinstance(part, torch.Tensor):  # a DTensor also names its mesh
+                yield from _storages(part)
+        return
+    if tensor.layout is torch.sparse_coo:
+        yield from _storages(tensor._indices())
+        yield from _storages(tensor._values())
+        return
+    used = tensor.numel() * tensor.element_size()
+    try:
+        storage = tensor.untyped_storage()
+    except NotImplementedError:  # opaque layouts, such as that of oneDNN
+        yield _Storage(id(tensor), used, used)
+        return
+    yield _Storage(storage._cdata, used, storage.nbytes())
+
+
+def _packed_tensors(packed: torch.ScriptObject) -> Iterator[Tensor]:
+    """The weights and biases that modules of `torch.ao` pack for quantized kernels; they are no `parameters()`."""
+    kind = packed._type().qualified_name()
+    pending: list[object]
+    if kind.startswith("__torch__.torch.classes.rnn."):
+        pending = [packed.__getstate__()]  # type: ignore[attr-defined]
+    elif kind.startswith("__torch__.torch.classes.") and hasattr(packed, "unpack"):
+        pending = [packed.unpack()]
+    else:  # scripted modules are objects of TorchScript, too
+        return
+    while pending:
+        value = pending.pop(0)
+        if isinstance(value, torch.ScriptObject):
+            yield from _packed_tensors(value)
+        elif isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            pending.extend(value)
+
+
+def _sum(tensors: dict[object, _Held]) -> State:
+    parameters = [held for held in tensors.values() if held.is_parameter]
+    # A view of a larger storage counts what it shows of it, an expanded tensor what is stored.
+    used: dict[object, int] = {}
+    for held in tensors.values():
+        for storage in held.storages:
+            used[storage.key] = min(used.get(storage.key, 0) + storage.used, storage.size)
+    return State(
+        params=sum(held.elements for held in parameters),
+        trainable_params=sum(held.elements for held in parameters if held.trainable),
+        size=sum(used.values()),
+    )

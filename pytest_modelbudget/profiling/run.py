@@ -1,0 +1,244 @@
+"""Runs a model that nobody else runs, on a configured device, and profiles it."""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError
+from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
+from pytest_modelbudget.profiling.devices import resolve
+from pytest_modelbudget.profiling.modules import tensors_of, unobserved
+from pytest_modelbudget.profiling.observation import Observation
+from pytest_modelbudget.profiling.specification import Specification, realize, specify
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+
+    from pytest_modelbudget.profiling.profile import Profile
+
+
+def profile(
+    model: nn.Module,
+    args: Any = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    device: str = "meta",
+    backward: bool = False,
+    latency: bool = False,
+    durations: bool = False,
+    flops_per_mac: int = 2,
+) -> Profile:
+    """Profile one call of a model.
+
+    The model, its state, its mode and the random number generators are the same before and after.
+
+    Args:
+        model: lives on any device, `meta` included.
+        args: positional arguments, tensors of any device; a bare tensor is one argument. Data of floating tensors
+            is not looked at: only shapes, strides and dtypes matter.
+        kwargs: named arguments.
+        device: where to run: `"meta"` (no weights, data or arithmetic), `"cpu"`, `"cuda"`, … (on a deep copy).
+        backward: also run a backward pass from the sum of the outputs.
+        latency: also time the call, on a real device: its median wall time, warmed up and synchronised.
+        durations: also time each module, on a real device.
+        flops_per_mac: 2, or 1 where MACs are called FLOPs.
+
+    Returns:
+        The figures of the call; those that were not measured are None.
+
+    Raises:
+        TypeError: `model` is no `nn.Module`.
+        ValueError: `device` is no device, or `flops_per_mac` neither 1 nor 2.
+        DeviceUnavailableError: the device is not on this machine.
+        UninitializedModelError: a lazy module has not seen its first input.
+        NoClockError: time was asked for on `meta`.
+        DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"profile() takes an nn.Module, not {type(model).__name__}: pass the model itself")
+    if flops_per_mac not in (1, 2):
+        raise ValueError(f"flops_per_mac={flops_per_mac!r} is not allowed: write 2, or 1 where MACs are called FLOPs")
+    if not isinstance(args, (tuple, list)):
+        args = (args,)
+    if latency or durations:
+        # torch.utils.benchmark takes a while to import.
+        from pytest_modelbudget.profiling.durations import measure_durations
+        from pytest_modelbudget.profiling.latency import check_clock, measure_latency
+
+        check_clock(resolve(device))
+    specification = specify(model, tuple(args), dict(kwargs or {}))
+    calls = [(model, specification)]
+    figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac)[0][0]
+    if latency:
+        measured = measure_latency(model, specification, resolve(device))
+        figures = replace(figures, latency=measured.median, latency_measurement=measured)
+    if durations:
+        taken = measure_durations(model, specification, resolve(device))
+        timed = {path: replace(part, duration=taken.get(path)) for path, part in figures.modules.items()}
+        figures = replace(figures, modules=timed)
+    return figures
+
+
+def repeat(
+    model: nn.Module,
+    calls: Sequence[tuple[nn.Module, Specification]],
+    *,
+    device: str = "auto",
+    backward: bool = False,
+    flops_per_mac: int = 2,
+) -> list[tuple[Profile, int]]:
+    """Repeat recorded calls of a model or of its parts on a device.
+
+    Args:
+        model: whose profiles are asked for.
+        calls: what to call, with what: the model, its parts or its wrappers.
+        device: as in `profile`.
+        backward: as in `profile`.
+        flops_per_mac: as in `profile`.
+
+    Returns:
+        As `Observation.profiles`.
+
+    Raises:
+        What `profile` raises, and whatever the model raises.
+    """
+    where = resolve(device)
+    with one_at_a_time, unobserved():
+        if where.type == "meta":
+            observation, number, notes = _abstractly_somehow(model, calls, backward=backward)
+        else:
+            observation, number, notes = _for_real(model, calls, where, backward=backward)
+    how = "abstract" if where.type == "meta" else "observed"
+    profiles = observation.profiles(number, flops_per_mac)
+    return [(replace(profile, device=where.type, how=how, notes=notes), count) for profile, count in profiles]
+
+
+_Ran = tuple[Observation, int, tuple[str, ...]]
+"""What was observed, the number of the model in it, and notes."""
+
+_NEEDS_AUTOGRAD = ("does not require grad", "to have been used in the graph", "invalid gradient at index")
+
+
+def _abstractly_somehow(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], *, backward: bool) -> _Ran:
+    """The fast way first. A run leaves no trace, so another can follow for a model that needs more."""
+    autograd = backward
+    try:
+        return _abstractly(model, calls, autograd=autograd, backward=backward)
+    except DataDependentError:
+        pass
+    except RuntimeError as error:
+        if backward or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
+            raise
+        autograd = True  # the model differentiates in its forward, as a force field does
+    return _abstractly(model, calls, autograd=autograd, backward=backward, literals=True)
+
+
+def _abstractly(
+    model: nn.Module,
+    calls: Sequence[tuple[nn.Module, Specification]],
+    *,
+    autograd: bool,
+    backward: bool,
+    literals: bool = False,
+) -> _Ran:
+    observation = Observation()
+    # Looked at before the twins are in: originals may share storages.
+    number = observation.look_at(model)
+    for module, _ in calls:
+        if module is not model:
+            observation.look_at(module)
+    with AbstractExecution(
+        [model, *(module for module, _ in calls)], autograd=autograd, literals=literals
+    ) as execution:
+        for module, specification in calls:
+            _set_flags(module, specification)
+            args, kwargs = realize(specification, torch.device("meta"), integers=torch.device("cpu"))
+            with (
+                torch.set_grad_enabled(backward or (autograd and specification.grad)),
+                observation.under(sys._getframe(), execution.mode),
+            ):
+                output = module(*args, **kwargs)
+                if backward:
+                    _backward(output)
+                del output
+        del args, kwargs
+    return observation, number, _said(execution.leftovers())
+
+
+def _for_real(
+    model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], where: torch.device, *, backward: bool
+) -> _Ran:
+    observation = Observation()
+    # Compressed sparse tensors cannot be deep-copied: they are cloned beforehand.
+    tensors = (tensor for module in (model, *(module for module, _ in calls)) for tensor in module.buffers())
+    clones = {id(tensor): tensor.clone() for tensor in tensors if tensor.layout in _COMPRESSED}
+    modules = copy.deepcopy([model, *(module for module, _ in calls)], clones)  # in one go: parts stay parts
+    with _same_random_numbers():
+        for module in modules:
+            module.to(where)
+        for module, (_, specification) in zip(modules[1:], calls, strict=True):
+            _set_flags(module, specification)
+            args, kwargs = realize(specification, where)
+            with ExitStack() as stack:
+                stack.enter_context(torch.set_grad_enabled(specification.grad or backward))
+                if specification.autocast is not None:
+                    stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
+                stack.enter_context(observation.under(sys._getframe()))
+                output = module(*args, **kwargs)
+                if backward:
+                    _backward(output)
+    return observation, observation.look_at(modules[0]), ()
+
+
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
+
+
+def _said(leftovers: Counter[str]) -> tuple[str, ...]:
+    if not leftovers:
+        return ()
+    kept = ", ".join(f"{count} of {operator}" for operator, count in leftovers.items())
+    return (
+        f"something outside the model keeps tensors of this run, which have no data ({kept}): "
+        'empty that cache after this test, or measure with device="cpu"',
+    )
+
+
+def _set_flags(module: nn.Module, specification: Specification) -> None:
+    for path, part in module.named_modules():
+        training = specification.training.get(path, part.training)
+        if part.training is not training:
+            part.training = training
+
+
+def _backward(output: Any) -> None:
+    losses = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
+    if not losses:
+        raise ValueError(
+            "backward=True needs an output that requires grad: the model has no trainable parameter on its path"
+        )
+    torch.autograd.backward(losses)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """The state of every random number generator afterwards is that of before."""
+    numpy = sys.modules.get("numpy")
+    python_state = random.getstate()
+    numpy_state = numpy.random.get_state() if numpy is not None else None
+    # A device that nobody has used yet has no state to save, and asking for it would initialise it.
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            if numpy is not None:
+                numpy.random.set_state(numpy_state)

@@ -1,0 +1,50 @@
+"""The baseline as one process of a run knows it: read when the first test is held against it."""
+
+from __future__ import annotations
+
+import platform
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+import pytest_modelbudget
+from pytest_modelbudget.baseline import BaselineError, Entries, load
+from pytest_modelbudget.relative import Versions, judge_growth
+from pytest_modelbudget.result import without_group
+from pytest_modelbudget.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_modelbudget.budget import Limit, Uncounted
+    from pytest_modelbudget.settings import Settings
+    from pytest_modelbudget.verdict import Calls
+
+_entries_key = pytest.StashKey["Entries | str"]()
+
+
+def against_baseline(item: pytest.Item, settings: Settings) -> Callable[[Limit, str, Calls, Uncounted], list[Verdict]]:
+    """What judges the relative limits of a test, as `verdict.judge` does the others."""
+    entries = item.config.stash.get(_entries_key, None)
+    if entries is None:
+        entries = item.config.stash[_entries_key] = _read(item.config, settings)
+    if isinstance(entries, str):
+        reason = entries
+        return lambda limit, model, *_: [Verdict(limit, Outcome.INVALID, model, reason=reason)]
+    return partial(
+        judge_growth,
+        test=without_group(item.nodeid),
+        entries=entries,
+        versions=Versions(str(torch.__version__), pytest_modelbudget.__version__, platform.python_version()),
+        update=settings.update,
+    )
+
+
+def _read(config: pytest.Config, settings: Settings) -> Entries | str:
+    """The entries, or why there are none."""
+    try:
+        return load(config.rootpath / settings.baseline)
+    except (BaselineError, OSError) as error:
+        return f"the baseline cannot be read: {error}"

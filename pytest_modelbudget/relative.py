@@ -1,0 +1,186 @@
+"""Limits relative to the baseline: what may be written, and holding them against it. Pure: no torch, no pytest."""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_modelbudget import quantity
+from pytest_modelbudget.baseline import ANY_DEVICE, Entry, Key
+from pytest_modelbudget.budget import Source
+from pytest_modelbudget.limits import LimitError, limits_of
+from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.metrics import Source as Origin
+from pytest_modelbudget.update import Update, same_convention
+from pytest_modelbudget.verdict import Growth, Outcome, Verdict, figures_of, judge
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from pytest_modelbudget.baseline import Figure
+    from pytest_modelbudget.budget import Limit, Uncounted
+    from pytest_modelbudget.settings import Settings
+    from pytest_modelbudget.verdict import Calls
+
+USUAL = ("params", "flops")
+"""What is covered where no metric is named."""
+
+
+def growth_limits(
+    written: Mapping[str, object], settings: Settings, source: Source, **keywords: Any
+) -> tuple[Limit, ...]:
+    """The limits of `max_growth`.
+
+    Args:
+        written: `limit` for the usual metrics, and metrics by name; 0 % of the usual ones where there is nothing.
+        settings: as for `limits_of`.
+        source: as for `limits_of`.
+        keywords: as for `limits_of`.
+
+    Raises:
+        ValueError: something is malformed.
+    """
+    quantities = {name: value for name, value in written.items() if name in METRICS}
+    if "limit" in written or not quantities:
+        summed = keywords.get("per", "call") != "call"
+        usual = [name for name in USUAL if METRICS[name].additive or not summed]
+        quantities = {**dict.fromkeys(usual, written.get("limit", 0)), **quantities}
+    shares = {}
+    for name, value in quantities.items():
+        if METRICS[name].source is Origin.CLOCK:
+            raise LimitError(f"{name} differs from run to run and from machine to machine: limit it with {name}=")
+        shares[name] = None if value is None else quantity.parse_percent(value)
+    limits = limits_of(dict.fromkeys(shares), settings, source, **keywords)
+    return tuple(
+        replace(limit, value=shares[limit.metric.name], written=_shown(quantities[limit.metric.name]), relative=True)
+        for limit in limits
+    )
+
+
+def _shown(written: object) -> str:
+    return written if isinstance(written, str) else f"{written} %"
+
+
+def suite_limits(settings: Settings, location: str) -> tuple[Limit, ...]:
+    """The limits that `modelbudget_max_growth` sets for every observed test."""
+    if settings.max_growth is None:
+        return ()
+    source = Source(f"modelbudget_max_growth = {settings.max_growth}", location, direct=False, everywhere=True)
+    return growth_limits({"limit": settings.max_growth}, settings, source)
+
+
+class Versions(NamedTuple):
+    """What measures in this run."""
+
+    torch: str = ""
+    plugin: str = ""
+    python: str = ""
+
+
+def entry_for(limit: Limit, test: str, model: str, calls: Calls, versions: Versions) -> tuple[Key, Entry] | None:
+    """What there is to record of the calls of a model; None where nothing was measured."""
+    ((_, value, profile),) = figures_of(replace(limit, module=None), calls)
+    if value is None:
+        return None
+    parts: dict[str, Figure] = {"": _plain(value)}
+    if limit.metric.has_parts:
+        for path, figure, _ in figures_of(replace(limit, module="*"), calls):
+            parts[path] = _plain(figure or 0)
+    device = ANY_DEVICE if limit.metric.portable else profile.device
+    inputs = profile.inputs if limit.metric.needs_call else ""
+    key = Key(test, model, limit.metric.name, limit.per.value, device)
+    return key, Entry(_plain(value), parts, profile.flops_per_mac, inputs, *versions)
+
+
+def _plain(figure: Fraction | int) -> Figure:
+    return figure.numerator if figure.denominator == 1 else figure
+
+
+def judge_growth(
+    limit: Limit,
+    model: str,
+    calls: Calls,
+    uncounted: Uncounted,
+    *,
+    test: str,
+    entries: Mapping[Key, Entry],
+    versions: Versions,
+    update: Collection[str] = (),
+) -> list[Verdict]:
+    """Hold a relative limit against the calls of one model: as `judge`, with the bounds that the baseline gives.
+
+    Args:
+        limit: relative, with a value.
+        model: the model for people.
+        calls: as for `judge`.
+        uncounted: as for `judge`.
+        test: the node id.
+        entries: the baseline.
+        versions: what measures now.
+        update: what this run records: growth that is accepted is no failure.
+    """
+    measured = entry_for(limit, test, model, calls, versions)
+    if measured is None:
+        return [Verdict(limit, Outcome.NOT_MEASURED, model, reason="the model was not called")]
+    key, after = measured
+    before = entries.get(key)
+    growth = Growth(key, before, after)
+    if before is None:
+        # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.
+        alone = replace(limit, value=max(Fraction(after.value), Fraction(1)), module=None)
+        missing = Outcome.NEW if Update.NEW in update or limit.source.everywhere else Outcome.UNRECORDED
+        return [
+            replace(verdict, limit=limit, growth=growth, outcome=missing if _is_fine(verdict) else verdict.outcome)
+            for verdict in judge(alone, model, calls, uncounted)
+        ]
+    if not same_convention(key, before, after):
+        reason = (
+            f"the baseline counts {before.flops_per_mac} FLOPs for a MAC, and this run {after.flops_per_mac}: set "
+            f"modelbudget_flops_per_mac = {before.flops_per_mac}, or remove the entry and record it anew"
+        )
+        return [Verdict(limit, Outcome.INVALID, model, reason=reason, growth=growth)]
+    verdicts = [
+        replace(verdict, limit=replace(bound, module=limit.module), growth=growth)
+        for bound in _bounds(limit, before, after)
+        for verdict in judge(bound, model, calls, uncounted)
+    ]
+    exceeded = [verdict for verdict in verdicts if not _is_fine(verdict)]
+    if Update.RAISE in update:
+        exceeded = [
+            replace(verdict, outcome=Outcome.ACCEPTED) if verdict.outcome is Outcome.EXCEEDED else verdict
+            for verdict in exceeded
+        ]
+    return exceeded or [max(verdicts, key=lambda verdict: verdict.used or 0)]
+
+
+def _is_fine(verdict: Verdict) -> bool:
+    return verdict.outcome is Outcome.WITHIN
+
+
+def _bounds(limit: Limit, before: Entry, after: Entry) -> Iterable[Limit]:
+    """The limit with a bound for the model, or for each module that it is for."""
+    assert limit.value is not None
+    factor = 1 + limit.value
+    if limit.module is None:
+        return [replace(limit, value=before.value * factor)]
+    paths = [path for path in after.modules if path and fnmatchcase(path, limit.module)]
+    if not paths:
+        return [replace(limit, value=Fraction(0))]  # `judge` says what does not match
+    # A module that was not there had nothing. One that has nothing any more is no reason to doubt, beside others.
+    return [
+        replace(limit, value=before.modules.get(path, 0) * factor, module=glob.escape(path))
+        for path in [path for path in paths if after.modules[path]] or paths
+    ]
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """The names of a test's models, told apart where they are equal: `Net`, `Net #2`."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return result

@@ -1,0 +1,220 @@
+"""Two reports or baselines against each other: which models are new, gone, grown or shrunk. Pure."""
+
+from __future__ import annotations
+
+import html
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_modelbudget import baseline
+from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, to_json
+from pytest_modelbudget.metrics import METRICS, Source
+from pytest_modelbudget.reporting import document
+from pytest_modelbudget.reporting.escape import visible
+from pytest_modelbudget.reporting.growth import change_text, unit_of, where
+from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_row, fitted
+from pytest_modelbudget.update import Change, Update, same_convention
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_modelbudget.baseline import Entries
+
+
+def read(text: str, name: str) -> Entries:
+    """The figures in the text of a report or a baseline.
+
+    Raises:
+        BaselineError: it is neither.
+    """
+    found = baseline.read_json(text, name)
+    if isinstance(found, dict) and found.get("kind") == document.KIND:
+        if found.get("version") != document.VERSION:
+            raise BaselineError(f"{name}: version {found.get('version')!r} of the report: update pytest-modelbudget")
+        try:
+            return dict(_of_report(found))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BaselineError(f"{name}: a damaged report ({type(error).__name__}: {error}): make it anew") from None
+    return baseline.parse(text, name)
+
+
+def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[Key, Entry]]:
+    """Of each test and model the largest call, which is what limits are held against."""
+    largest: Entries = {}
+    versions = [report["run"][name] for name in ("torch", "plugin", "python")]
+    for test in report["tests"]:
+        for profile in test["profiles"]:
+            for metric in METRICS.values():
+                value = profile[metric.name]
+                if value is None:
+                    continue
+                device = ANY_DEVICE if metric.portable else profile["device"]
+                key = Key(test["id"], profile["model"], metric.name, "call", device)
+                modules = {
+                    path: Fraction(str(module.get(metric.name) or 0))
+                    for path, module in profile.get("modules", {}).items()
+                    if metric.has_parts
+                }
+                entry = Entry(Fraction(str(value)), modules, profile["flops_per_mac"], profile["inputs"], *versions)
+                if key not in largest or largest[key].value < entry.value:
+                    largest[key] = entry
+    return iter(largest.items())
+
+
+class Comparison(NamedTuple):
+    """What changed from one to the other.
+
+    Attributes:
+        changes: of each figure that changed, sorted by test, model and metric.
+        unchanged: how many figures are the same.
+        mixed: how many cannot be compared, since they count MACs differently.
+    """
+
+    changes: list[Change]
+    unchanged: int
+    mixed: int
+
+
+def compare(base: Entries, head: Entries) -> Comparison:
+    """Every figure that one of them has, but for times: those differ from run to run."""
+    changes, unchanged, mixed = [], 0, 0
+    for key in sorted(key for key in base.keys() | head.keys() if may_grow(key.metric)):
+        before, after = base.get(key), head.get(key)
+        if before is None:
+            changes.append(Change(key, None, after, Update.NEW))
+        elif after is None:
+            changes.append(Change(key, before, None, Update.LOWER))
+        elif not same_convention(key, before, after):
+            mixed += 1
+        elif before.value == after.value:
+            unchanged += 1
+        else:
+            changes.append(Change(key, before, after, Update.RAISE if after.value > before.value else Update.LOWER))
+    return Comparison(changes, unchanged, mixed)
+
+
+def broken(comparison: Comparison, allowed: Mapping[str, Fraction]) -> list[Change]:
+    """The changes that grow a metric beyond what is allowed, a share of what it was."""
+    return [
+        change
+        for change in comparison.changes
+        if change.before is not None
+        and change.after is not None
+        and change.key.metric in allowed
+        and change.after.value > change.before.value * (1 + allowed[change.key.metric])
+    ]
+
+
+def may_grow(metric: str) -> bool:
+    """Whether growth of a metric can be judged: real time differs from run to run."""
+    return metric in METRICS and METRICS[metric].source is not Source.CLOCK
+
+
+_KINDS = ("grown", "new", "shrunk", "gone")
+
+
+def as_terminal(comparison: Comparison, violations: Sequence[Change]) -> str:
+    """Lines for a terminal, what grew first."""
+    lines = []
+    for kind in _KINDS:
+        chosen = [change for change in comparison.changes if _kind(change) == kind]
+        if chosen:
+            lines.append(f"{kind} ({len(chosen)})")
+            lines += (f"  {_line(change)}{'  NOT ALLOWED' if change in violations else ''}" for change in chosen)
+    lines.append(_totals(comparison))
+    if violations:
+        lines.append(f"{len(violations)} figures grew more than is allowed")
+    return "\n".join(lines) + "\n"
+
+
+def _line(change: Change) -> str:
+    key, unit = change.key, unit_of(change.key)
+    text = f"{visible(key.test)} {visible(key.model)} {key.metric} {change_text(change.before, change.after, unit)}"
+    if change.before is not None and change.after is not None:
+        reason = where(change.before.modules, change.after.modules, unit)
+        return f"{text}: {reason}" if reason else text
+    return text
+
+
+def _totals(comparison: Comparison) -> str:
+    text = f"{len(comparison.changes)} figures changed, {comparison.unchanged} are the same"
+    if comparison.mixed:
+        text += f", {comparison.mixed} count MACs differently and cannot be compared"
+    return text
+
+
+def as_markdown(comparison: Comparison, violations: Sequence[Change], limit: int = COMMENT_LIMIT) -> str:
+    """Tables for a comment or a step summary."""
+    sign = "❌" if violations else "✅"
+    title = f"## {sign} Model figures: {_totals(comparison)}"
+    ordered = sorted(comparison.changes, key=lambda change: (_KINDS.index(_kind(change)), change.key))
+    allowed = [change for change in ordered if change not in violations]
+
+    def rows(changes: Sequence[Change]) -> list[str]:
+        return [change_row(document.change_to_json(change)) for change in changes]
+
+    sections = [
+        Section(title, (), ()),
+        Section("### Grown more than is allowed", CHANGE_HEADER, rows([one for one in ordered if one in violations])),
+        Section("### Changes", CHANGE_HEADER, rows(allowed)),
+    ]
+    return fitted(sections, limit)
+
+
+def as_html(comparison: Comparison, violations: Sequence[Change]) -> str:
+    """One page without scripts."""
+    rows = []
+    for change in comparison.changes:
+        key, unit = change.key, unit_of(change.key)
+        reason = ""
+        if change.before is not None and change.after is not None:
+            reason = where(change.before.modules, change.after.modules, unit)
+        cells = (_kind(change), key.test, key.model, key.metric, change_text(change.before, change.after, unit), reason)
+        style = ' class="broken"' if change in violations else ""
+        rows.append(f"<tr{style}>{''.join(f'<td>{html.escape(visible(cell))}</td>' for cell in cells)}</tr>")
+    header = "".join(f"<th>{name}</th>" for name in ("", "test", "model", "metric", "change", "where"))
+    return (
+        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Model figures</title>\n<style>'
+        "body{font:15px/1.5 system-ui;margin:2em}table{border-collapse:collapse}"
+        "td,th{padding:.2em .6em;border-bottom:1px solid #ccc;text-align:left}.broken{background:#fdd}</style>\n"
+        f"<h1>Model figures</h1><p>{html.escape(_totals(comparison))}</p>\n"
+        f"<table><tr>{header}</tr>\n" + "\n".join(rows) + "\n</table></html>\n"
+    )
+
+
+def as_json(comparison: Comparison, violations: Sequence[Change]) -> dict[str, Any]:
+    """Primitives: the changes as the report has them."""
+    return {
+        "kind": "modelbudget comparison",
+        "version": 1,
+        "changes": [
+            {**document.change_to_json(change), "allowed": change not in violations} for change in comparison.changes
+        ],
+        "unchanged": comparison.unchanged,
+        "mixed": comparison.mixed,
+    }
+
+
+def _kind(change: Change) -> str:
+    return document.kind_of(change)
+
+
+def as_github_action_benchmark(entries: Entries) -> list[dict[str, Any]]:
+    """What github-action-benchmark reads as `customSmallerIsBetter`."""
+    return [
+        {"name": f"{key.test} {key.model} {key.metric}", "unit": unit_of(key).value, "value": _number(entry)}
+        for key, entry in sorted(entries.items())
+    ]
+
+
+def as_bencher(entries: Entries) -> dict[str, dict[str, dict[str, Any]]]:
+    """The Bencher Metric Format: benchmark, measure, value."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for key, entry in sorted(entries.items()):
+        found.setdefault(f"{key.test} {key.model}", {})[key.metric] = {"value": _number(entry)}
+    return found
+
+
+def _number(entry: Entry) -> int | float:
+    exact = to_json(entry.value)
+    return exact if isinstance(exact, int) else float(entry.value)

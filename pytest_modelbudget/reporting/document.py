@@ -1,0 +1,101 @@
+"""The report as plain data: what the JSON file holds and every other report is made from."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import pytest_modelbudget
+from pytest_modelbudget.baseline import to_json
+from pytest_modelbudget.growth import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_modelbudget.recording import Recording
+    from pytest_modelbudget.settings import Settings
+    from pytest_modelbudget.update import Change
+
+KIND = "modelbudget report"
+VERSION = 1
+
+
+def document(
+    results: Mapping[str, Mapping[str, Any]],
+    outcomes: Mapping[str, str],
+    settings: Settings,
+    exit_status: int,
+    unmeasured: Sequence[str],
+    recording: Recording | None,
+) -> dict[str, Any]:
+    """A run as JSON-able primitives, sorted and without times: equal runs give equal documents.
+
+    Args:
+        results: of each test, as `TestResult.to_dict` gives them.
+        outcomes: of each test: `passed`, `failed`, `skipped` or `xfailed`.
+        settings: of the run.
+        exit_status: pytest's.
+        unmeasured: complaints about limits for many tests that measured none of them.
+        recording: what became of the baseline, where there is one.
+    """
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "run": {
+            "torch": _torch_version(),
+            "plugin": pytest_modelbudget.__version__,
+            "python": platform.python_version(),
+            "platform": platform.system(),
+            "device": settings.device,
+            "flops_per_mac": settings.flops_per_mac,
+            "exit_status": exit_status,
+        },
+        "tests": [
+            {
+                "id": test,
+                "outcome": outcomes.get(test, "failed"),  # a worker that crashed says nothing more
+                "verdicts": result["verdicts"],
+                "profiles": result["profiles"],
+            }
+            for test, result in sorted(results.items())
+        ],
+        "unmeasured": list(unmeasured),
+        "changes": [] if recording is None else [change_to_json(change) for change in recording.changes],
+    }
+
+
+def _torch_version() -> str:
+    # Under pytest-xdist the process that writes the report has no need of torch itself.
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
+def change_to_json(change: Change) -> dict[str, Any]:
+    """A change of one figure, with the modules that explain it."""
+    before, after = change.before, change.after
+    modules = [] if before is None or after is None else explain(before.modules, after.modules)
+    return {
+        **change.key._asdict(),
+        "kind": kind_of(change),
+        "before": None if before is None else to_json(before.value),
+        "after": None if after is None else to_json(after.value),
+        "modules": [
+            {"path": module.path, "kind": module.kind, "delta": to_json(module.delta), "before": module.before}
+            for module in modules
+        ],
+        "recorded": not change.refused,
+    }
+
+
+def kind_of(change: Change) -> str:
+    """`new`, `gone`, `grown`, `shrunk`, or `moved` where the sum is the same and its parts are not."""
+    if change.before is None:
+        return "new"
+    if change.after is None:
+        return "gone"
+    if change.before.value == change.after.value:
+        return "moved"
+    return "grown" if change.before.value < change.after.value else "shrunk"

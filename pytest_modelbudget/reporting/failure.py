@@ -1,0 +1,213 @@
+"""The text of a failure: what is too large, by how much, who said so, where it sits and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget import quantity
+from pytest_modelbudget.budget import Per
+from pytest_modelbudget.metrics import METRICS, Unit
+from pytest_modelbudget.reporting import growth
+from pytest_modelbudget.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from fractions import Fraction
+
+    from pytest_modelbudget.budget import Limit
+    from pytest_modelbudget.profiling.profile import Profile
+
+_SHOWN_MODULES = 4
+_SHOWN_VIOLATIONS = 3
+_SHOWN_OPERATORS = 6
+_INPUTS_WIDTH = 60
+
+
+def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
+    """The texts of violations; of the submodules over one limit those that are furthest over it."""
+    by_limit: dict[int, list[Verdict]] = {}
+    for verdict in verdicts:
+        by_limit.setdefault(id(verdict.limit), []).append(verdict)
+    texts: list[str] = []
+    for group in by_limit.values():
+        group.sort(key=lambda verdict: -(verdict.used or 0))  # stable: without a figure they stay as they are
+        shown = group[:_SHOWN_VIOLATIONS]
+        texts += map(verdict_text, shown)
+        if len(group) > len(shown):
+            texts[-1] += f"\n  and {len(group) - len(shown)} more submodules over this limit"
+    return texts
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """One violation: a headline that is complete in itself, and below it what is known about it."""
+    lines = [headline(verdict)]
+    lines += (f"  {label:<9} {text}" for label, text in _details(verdict))
+    return "\n".join(lines)
+
+
+def unknown_text(verdict: Verdict) -> str:
+    """What a figure within its limit leaves out, for a warning."""
+    return f"{verdict.model} ran operators of unknown cost, which are not counted: {_operators(verdict)}"
+
+
+def headline(verdict: Verdict) -> str:
+    """The violation in one line, with enough digits to tell the two figures apart."""
+    limit, metric = verdict.limit, verdict.limit.metric
+    if verdict.growth is not None and growth.describes(verdict):
+        return growth.headline(verdict, verdict.growth)
+    subject = f"{verdict.model} {verdict.module}".strip()
+    if verdict.outcome is Outcome.UNCOUNTED:
+        return f"{limit.mark}: {subject} ran operators of unknown cost: {_operators(verdict)}"
+    if verdict.outcome is Outcome.NOT_MEASURED:
+        return f"{limit.mark}: nothing was measured: {verdict.reason}"
+    if verdict.outcome is Outcome.INVALID or verdict.measured is None or limit.value is None:
+        return f"{limit.mark}: {verdict.reason}"
+    measured = quantity.format(verdict.measured, metric.unit, against=limit.value)
+    allowed = quantity.format(limit.value, metric.unit, against=verdict.measured)
+    called_with = verdict.profile.inputs if verdict.profile and metric.needs_call else ""
+    return (
+        f"{limit.mark}: {subject} {measured} > {allowed}{_excess(verdict.measured, limit.value)}{_per(limit)}"
+        f"{f' for {_shortened(called_with)}' if called_with else ''}"
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _INPUTS_WIDTH else f"{text[: _INPUTS_WIDTH - 3]}..."
+
+
+def _per(limit: Limit) -> str:
+    return "" if limit.per is Per.CALL else f" per {limit.per.value}"
+
+
+def _operators(verdict: Verdict) -> str:
+    """`mylib::scan (x3), mylib::gather`, the most frequent first."""
+    counts = sorted(verdict.unknown.items(), key=lambda item: -item[1])
+    names = [f"{name} (x{runs})" if runs > 1 else name for name, runs in counts[:_SHOWN_OPERATORS]]
+    if len(counts) > _SHOWN_OPERATORS:
+        names.append(f"{len(counts) - _SHOWN_OPERATORS} more")
+    return ", ".join(names)
+
+
+def _excess(measured: Fraction, limit: Fraction) -> str:
+    if not limit:
+        return ""
+    percent = (measured / limit - 1) * 100
+    digits = 1
+    while digits < 12 and round(percent, digits) == 0:
+        digits += 1
+    return f" (+{float(percent):.{digits}f} %)"
+
+
+def _details(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    limit, metric, profile = verdict.limit, verdict.limit.metric, verdict.profile
+    location = limit.source.location
+    if limit.message:
+        yield "message", limit.message
+    if verdict.growth is not None and growth.describes(verdict):
+        yield from growth.details(verdict, verdict.growth, verdict.growth.key.test, _source(limit))
+        return
+    if limit.relative:
+        yield "limit", f"{limit.written} of growth from {_source(limit)}"
+    elif limit.value is not None:
+        yield "limit", f"{quantity.format(limit.value, metric.unit)}{_per(limit)} from {_source(limit)}"
+    if verdict.outcome is Outcome.EXCEEDED and profile is not None:
+        yield "measured", _measured(verdict, profile)
+        if verdict.unknown:
+            yield "", f"and operators of unknown cost, which are not counted: {_operators(verdict)}"
+        if where := _where(verdict, profile):
+            yield "where", where
+        if hint := _mac_hint(verdict, profile):
+            yield "hint", hint
+        yield "next", f"make the model lighter, or raise the limit at {location}"
+    elif verdict.outcome is Outcome.UNCOUNTED and profile is not None:
+        yield "measured", f"{_measured(verdict, profile)}, without them"
+        operator = max(verdict.unknown, key=lambda name: verdict.unknown[name])
+        yield "next", "say what they cost, from the shapes of their arguments, for example in conftest.py:"
+        yield "", "    from pytest_modelbudget import Cost, register_cost"
+        yield "", f'    @register_cost("{operator}")'
+        yield "", f"    def {operator.rpartition('::')[2]}(<its arguments by name>, *, output): return Cost(macs=...)"
+        yield "", 'or leave them out of the count: uncounted="warn" or uncounted="ignore"'
+    elif verdict.outcome is Outcome.NOT_MEASURED:
+        yield "next", f"let the test run what is to be measured, or remove the limit at {location}"
+    else:
+        yield "next", f"correct the limit at {location}, or what it is held against"
+
+
+def _source(limit: Limit) -> str:
+    text, location = limit.source.text, limit.source.location
+    return text if text.startswith(f"{location}:") else f"{text} at {location}"
+
+
+def _measured(verdict: Verdict, profile: Profile) -> str:
+    metric, limit = verdict.limit.metric, verdict.limit
+    assert verdict.measured is not None
+    text = quantity.exact(verdict.measured, metric)
+    module = profile.modules[verdict.module]
+    if metric.name == "flops" and module.macs and limit.per is not Per.TEST:
+        text += f" = {quantity.format(module.macs, Unit.MAC)} x {profile.flops_per_mac}"
+        other = (module.flops or 0) - profile.flops_per_mac * module.macs
+        if other:
+            text += f" + {quantity.exact(other, metric)} of FFT and linear algebra"
+        if limit.per is Per.SAMPLE:
+            text += f" / {profile.batch} samples"
+    if metric.needs_call:
+        text += ", run abstractly" if profile.how == "abstract" else ", observed"
+        if profile.device:
+            text += f" on {profile.device}"
+        if limit.per is Per.TEST:
+            text += ", all calls of the test together"
+        elif profile.calls and not profile.modules[""].calls:
+            text += ", all work of its parts outside a call of the model together"
+    return text
+
+
+def _kinds(profile: Profile) -> str:
+    """What the bytes at the peak of memory were, and where it was reached."""
+    if not profile.memory or profile.memory_at is None:
+        return ""
+    kinds = sorted(profile.memory_by_kind.items(), key=lambda item: -item[1])[:_SHOWN_MODULES]
+    shares = "   ".join(f"{kind}  {100 * size / profile.memory:.1f} %" for kind, size in kinds if size)
+    return f"{shares}, at {' '.join(filter(None, profile.memory_at))}"
+
+
+def _where(verdict: Verdict, profile: Profile) -> str:
+    """The largest parts of the figure, one level below the first module that has several."""
+    if not verdict.limit.metric.has_parts:
+        return _kinds(profile)
+    name = verdict.limit.metric.name
+    top = verdict.module
+    total = getattr(profile.modules[top], name)
+    if not total:
+        return ""
+    while True:
+        below = {path: getattr(profile.modules[path], name) for path in _children(profile, top)}
+        shares = {path: figure for path, figure in below.items() if figure}
+        if len(shares) != 1 or next(iter(shares.values())) != total:
+            break
+        (top,) = shares  # a single part holds everything: what is in it says more
+    if not shares and top != verdict.module:
+        shares = {top: total}
+    own = total - sum(shares.values())
+    if shares and own > 0:
+        shares["itself"] = own
+    largest = sorted(shares, key=lambda path: -shares[path])[:_SHOWN_MODULES]
+    return "   ".join(f"{path}  {100 * shares[path] / total:.1f} %" for path in largest)
+
+
+def _children(profile: Profile, parent: str) -> list[str]:
+    prefix = f"{parent}." if parent else ""
+    return [path for path in profile.modules if path.startswith(prefix) and path and "." not in path[len(prefix) :]]
+
+
+def _mac_hint(verdict: Verdict, profile: Profile) -> str:
+    limit = verdict.limit
+    macs = profile.modules[verdict.module].macs
+    if limit.metric is not METRICS["flops"] or limit.per is not Per.CALL or profile.flops_per_mac == 1:
+        return ""
+    if limit.value is None or macs is None or macs > limit.value or "mac" in limit.written.lower():
+        return ""
+    as_macs = quantity.format(limit.value, Unit.MAC)
+    return (
+        f"{quantity.format(macs, Unit.MAC)} would be within {limit.written.strip(chr(39))}: "
+        f'if the limit was meant in MACs, write "{as_macs}"'
+    )

@@ -1,0 +1,136 @@
+"""The text of growth: from what, to what, and which modules account for it."""
+
+from __future__ import annotations
+
+import shlex
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget import quantity
+from pytest_modelbudget.growth import explain, summary
+from pytest_modelbudget.metrics import METRICS, Unit
+from pytest_modelbudget.verdict import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_modelbudget.baseline import Entry, Figure, Key
+    from pytest_modelbudget.growth import ModuleChange
+    from pytest_modelbudget.verdict import Growth, Verdict
+
+
+def percent(before: Figure, after: Figure, *, against: Fraction | None = None) -> str:
+    """`+3.9 %`: the change, with as many digits as it takes to be no zero, and to differ from the allowed share.
+
+    From nothing there is no share: empty.
+    """
+    if not before:
+        return ""
+    share = 100 * (Fraction(after) / Fraction(before) - 1)
+    digits = 1
+    while digits < 12 and (
+        (share and not round(share, digits))
+        or (against is not None and share != 100 * against and round(share, digits) == round(100 * against, digits))
+    ):
+        digits += 1
+    return f"{float(share):+.{digits}f} %"
+
+
+def signed(delta: Figure, unit: Unit) -> str:
+    """`+0.21 GMACs`."""
+    return f"{'-' if delta < 0 else '+'}{quantity.format(max(delta, -delta), unit)}"
+
+
+def unit_of(key: Key) -> Unit:
+    """The unit of an entry; metrics of other versions and plugins are plain counts."""
+    return METRICS[key.metric].unit if key.metric in METRICS else Unit.COUNT
+
+
+def change_text(before: Entry | None, after: Entry | None, unit: Unit) -> str:
+    """`40 -> 80 (+100.0 %)`."""
+    if before is None or after is None:
+        entry = after or before
+        return "" if entry is None else quantity.format(entry.value, unit)
+    share = percent(before.value, after.value)
+    first = quantity.format(before.value, unit, against=after.value)
+    second = quantity.format(after.value, unit, against=before.value)
+    return f"{first} -> {second}{f' ({share})' if share else ''}"
+
+
+def where(before: Mapping[str, Figure], after: Mapping[str, Figure], unit: Unit) -> str:
+    """`layer3.2.conv1 +0.21 GMACs of +0.23 GMACs   neck new, +20 MACs`: the modules that changed, the most first."""
+    changes = explain(before, after)
+    texts = [module_text(change, unit) for change in summary(changes)]
+    if not texts:
+        return "   ".join(f"{change.before} is now {change.path}" for change in changes[:3])
+    left = len([change for change in changes if change.kind != "renamed"]) - len(texts)
+    texts[0] += f" of {signed(after.get('', 0) - before.get('', 0), unit)}" if left > 0 or len(texts) > 1 else ""
+    return "   ".join(texts)
+
+
+def module_text(change: ModuleChange, unit: Unit) -> str:
+    """`layer3.2.conv1 +0.21 GMACs`."""
+    name = change.path or "the model's own work"
+    note = f" {change.kind}," if change.kind in ("new", "gone") else ""
+    return f"{name}{note} {signed(change.delta, unit)}"
+
+
+def headline(verdict: Verdict, growth: Growth) -> str:
+    """The violation in one line."""
+    limit, metric = verdict.limit, verdict.limit.metric
+    subject = f"{verdict.model} {verdict.module}".strip()
+    per = "" if growth.key.per == "call" else f" per {growth.key.per}"
+    inputs = f" for {growth.after.inputs}" if growth.after.inputs else ""
+    if growth.before is None or verdict.measured is None:
+        figure = quantity.format(growth.after.value, metric.unit)
+        return f"max_growth: {subject} {metric.name} {figure}{per}{inputs}: not in the baseline"
+    old = growth.before.modules.get(verdict.module, 0) if verdict.module else growth.before.value
+    first = quantity.format(old, metric.unit, against=verdict.measured)
+    second = quantity.format(verdict.measured, metric.unit, against=old)
+    allowed = Fraction(limit.value or 0) / Fraction(old) - 1 if old else None
+    share = percent(old, verdict.measured, against=allowed)
+    compared = f" ({share} > {limit.written})" if share else ""
+    return f"max_growth: {subject} {metric.name} {second}, was {first}{per}{compared}{inputs}"
+
+
+def details(verdict: Verdict, growth: Growth, test: str, source: str) -> Iterator[tuple[str, str]]:
+    """The lines below the headline, each with its label."""
+    limit, metric = verdict.limit, verdict.limit.metric
+    yield "limit", f"{limit.written} of growth from {source}"
+    run = f"python -m pytest {shlex.quote(test)} --modelbudget-update="
+    if growth.before is None:
+        yield "measured", quantity.exact(growth.after.value, metric)
+        yield "next", f"record it, and commit the baseline: {run}new"
+        return
+    before, after = growth.before, growth.after
+    yield "baseline", f"{quantity.exact(before.value, metric)}, measured with torch {before.torch}"
+    yield "measured", f"{quantity.exact(after.value, metric)}, with torch {after.torch}"
+    if text := where(_below(verdict.module, before.modules), _below(verdict.module, after.modules), metric.unit):
+        yield "where", text
+    if hint := _hint(before, after):
+        yield "hint", hint
+    yield "next", f"make the model lighter, or accept the growth: {run}raise"
+
+
+def _below(module: str, figures: Mapping[str, Figure]) -> Mapping[str, Figure]:
+    if not module:
+        return figures
+    return {path: figure for path, figure in figures.items() if path == module or path.startswith(f"{module}.")}
+
+
+def _hint(before: Entry, after: Entry) -> str:
+    if before.inputs != after.inputs:
+        return f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
+    if before.torch != after.torch and before.modules.keys() == after.modules.keys():
+        return f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
+    return ""
+
+
+def describes(verdict: Verdict) -> bool:
+    """Whether a verdict is about growth, rather than about what could not be measured."""
+    return verdict.growth is not None and verdict.outcome in (
+        Outcome.EXCEEDED,
+        Outcome.UNRECORDED,
+        Outcome.NEW,
+        Outcome.ACCEPTED,
+    )

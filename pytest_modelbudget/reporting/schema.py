@@ -1,0 +1,136 @@
+"""The JSON Schema of the report, derived from the table of metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelbudget.budget import Level, Per
+from pytest_modelbudget.metrics import METRICS, Unit
+from pytest_modelbudget.reporting.document import KIND, VERSION
+from pytest_modelbudget.verdict import Outcome
+
+if TYPE_CHECKING:
+    from enum import Enum
+
+    from pytest_modelbudget.metrics import Metric
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FIGURE: Schema = {
+    "description": "an exact figure in the metric's unit: a whole number, or a fraction such as '100/3'",
+    "oneOf": [{"type": "number"}, {"type": "string", "pattern": "^-?[0-9]+/[1-9][0-9]*$"}],
+}
+
+
+def schema() -> Schema:
+    """The schema, draft 2020-12."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Report of pytest-modelbudget",
+        **_object(
+            {
+                "kind": {"const": KIND},
+                "version": {"const": VERSION},
+                "run": _object(
+                    {
+                        **dict.fromkeys(("torch", "plugin", "python", "platform", "device"), TEXT),
+                        "flops_per_mac": {"enum": [1, 2]},
+                        "exit_status": COUNT,
+                    }
+                ),
+                "tests": _list(
+                    _object(
+                        {
+                            "id": TEXT,
+                            "outcome": {"enum": ["passed", "failed", "skipped", "xfailed"]},
+                            "verdicts": _list({"$ref": "#/$defs/verdict"}),
+                            "profiles": _list({"$ref": "#/$defs/profile"}),
+                        }
+                    )
+                ),
+                "unmeasured": _list(TEXT),
+                "changes": _list({"$ref": "#/$defs/change"}),
+            }
+        ),
+        "$defs": {"verdict": _verdict(), "profile": _profile(), "module": _module(), "change": _change()},
+    }
+
+
+def _object(properties: Schema, *, optional: Schema | None = None) -> Schema:
+    # Later versions and the hook pytest_modelbudget_update_report may add keys; those that are here stay.
+    return {"type": "object", "properties": {**properties, **(optional or {})}, "required": list(properties)}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"oneOf": [schema, {"type": "null"}]}
+
+
+def _one_of(choices: type[Enum]) -> Schema:
+    return {"enum": [choice.value for choice in choices]}
+
+
+def _verdict() -> Schema:
+    return _object(
+        {
+            **dict.fromkeys(("metric", "model", "module", "reason"), TEXT),
+            "relative": {"type": "boolean", "description": "whether the limit is on growth over the baseline"},
+            "per": _one_of(Per),
+            "level": _one_of(Level),
+            "outcome": _one_of(Outcome),
+            "failed": {"type": "boolean"},
+            "measured": _or_null({"type": "string", "description": "the figure for people"}),
+            "limit": _or_null({"type": "string", "description": "the limit for people"}),
+            "figure": _or_null(FIGURE),
+            "bound": _or_null(FIGURE),
+            "used": _or_null({"type": "number", "description": "the share of the limit that is used up"}),
+            "unknown": {"type": "object", "additionalProperties": COUNT},
+            "source": _object({"text": TEXT, "location": TEXT, "direct": {"type": "boolean"}}),
+        }
+    )
+
+
+def _figure(metric: Metric) -> Schema:
+    kind: Schema = {"type": "number", "minimum": 0} if metric.unit is Unit.SECOND else COUNT
+    return {**_or_null(kind), "description": f"{metric.definition}; null where it was not measured"}
+
+
+def _profile() -> Schema:
+    return _object(
+        {
+            **{metric.name: _figure(metric) for metric in METRICS.values()},
+            **dict.fromkeys(("model", "inputs", "device", "how"), TEXT),
+            "batch": _or_null(COUNT),
+            "calls": COUNT,
+            "flops_per_mac": {"enum": [1, 2]},
+            "uncounted": {"type": "object", "additionalProperties": COUNT},
+            "notes": _list(TEXT),
+        },
+        optional={"modules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/module"}}},
+    )
+
+
+def _module() -> Schema:
+    shapes = _list(_list(COUNT))
+    return _object(
+        {"type": TEXT, "calls": COUNT, "input_shapes": shapes, "output_shapes": shapes},
+        optional={metric.name: _figure(metric) for metric in METRICS.values()},
+    )
+
+
+def _change() -> Schema:
+    return _object(
+        {
+            **dict.fromkeys(("test", "model", "metric", "per", "device"), TEXT),
+            "kind": {"enum": ["new", "gone", "moved", "grown", "shrunk"]},
+            "before": _or_null(FIGURE),
+            "after": _or_null(FIGURE),
+            "modules": _list(_object({"path": TEXT, "kind": TEXT, "delta": FIGURE, "before": TEXT})),
+            "recorded": {"type": "boolean", "description": "whether the run put it into the baseline"},
+        }
+    )

@@ -1,0 +1,223 @@
+"""The table at the end of a run: how much of each budget is used, and what was seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_modelbudget import quantity
+from pytest_modelbudget.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import pytest
+
+    Row = dict[str, Any]
+    Results = Mapping[str, Row]
+    Budgets = list[tuple[str, Row, int]]
+    """Node id, verdict, and for how many more tests the verdict stands."""
+
+_BAR = 10
+_SHORT = 20
+"""How many rows the short table shows; failures always, then the most used."""
+
+
+def write(
+    reporter: pytest.TerminalReporter,
+    results: Results,
+    unmeasured: Sequence[str],
+    verbosity: int,
+    *,
+    observed: bool = False,
+) -> None:
+    """Write the table.
+
+    Args:
+        reporter: pytest's.
+        results: of each test, as `TestResult.to_dict` gives them, in the order in which they are to stand.
+        unmeasured: what to say about limits for many tests that measured none of them.
+        verbosity: -1 failures only, 0 a short table, 1 every measured test, 2 the module tree.
+        observed: whether to show what was measured of every model, limited or not.
+    """
+    verdicts: Budgets = [
+        (nodeid, verdict, 0)
+        for nodeid, result in results.items()
+        for verdict in result["verdicts"]
+        if verdict["outcome"] != "incomplete"
+    ]
+    failed = [row for row in verdicts if row[1]["failed"]]
+    rows = failed if verbosity < 0 else verdicts if verbosity else _merged(verdicts)
+    shown = rows
+    if verbosity == 0 and len(rows) > _SHORT:
+        by_use = sorted(rows, key=lambda row: (not row[1]["failed"], -(row[1]["used"] or 0)))
+        keep = {id(row) for row in by_use[: max(_SHORT, len(failed))]}
+        shown = [row for row in rows if id(row) in keep]
+    profiles = _grouped(results) if (observed and verbosity >= 0) or verbosity > 1 else []
+    if not shown and not profiles and not unmeasured:
+        return
+    writer = _Writer(reporter)
+    reporter.write_sep("=", "model budgets")  # reporter.section() would leave an empty line behind
+    writer.table(shown, verbosity)
+    if len(shown) < len(rows):
+        reporter.write_line(f"{len(rows) - len(shown)} more within budget, less used (-v shows them)")
+    writer.profiles(profiles, verbosity)
+    for complaint in unmeasured:
+        reporter.write_line(f"ERROR {complaint}", red=True)
+
+
+def _merged(rows: Budgets) -> Budgets:
+    """One row for each limit that holds for many tests: that of the closest test."""
+    merged: dict[object, tuple[str, Row, int]] = {}
+    for nodeid, verdict, _ in rows:
+        source = verdict["source"]
+        key: object = (
+            (source["text"], source["location"], *(verdict[name] for name in ("metric", "model", "module", "outcome")))
+            if not verdict["failed"]
+            else id(verdict)
+        )
+        if key not in merged:
+            merged[key] = nodeid, verdict, 0
+            continue
+        first, closest, others = merged[key]
+        if (verdict["used"] or 0) > (closest["used"] or 0):
+            first, closest = nodeid, verdict
+        merged[key] = first, closest, others + 1
+    return sorted(merged.values(), key=lambda row: row[0])
+
+
+def _grouped(results: Results) -> list[tuple[Row, list[str]]]:
+    """The distinct profiles, each with the tests that it was measured in."""
+    groups: dict[str, tuple[Row, list[str]]] = {}
+    for nodeid, result in results.items():
+        for profile in result["profiles"]:
+            _, tests = groups.setdefault(repr(profile), (profile, []))
+            if nodeid not in tests:
+                tests.append(nodeid)
+    return list(groups.values())
+
+
+class _Writer:
+    """Lines for one terminal: its width, its colours, its characters."""
+
+    def __init__(self, reporter: pytest.TerminalReporter) -> None:
+        self._reporter = reporter
+        self._width: int = reporter._tw.fullwidth
+        encoding = getattr(reporter._tw._file, "encoding", None) or "ascii"
+        try:
+            "█░…".encode(encoding)
+            self._full, self._empty, self._ellipsis = "█", "░", "…"
+        except (UnicodeEncodeError, LookupError):
+            self._full, self._empty, self._ellipsis = "#", ".", "..."
+
+    def table(self, rows: Budgets, verbosity: int) -> None:
+        names = [_name(verdict) for _, verdict, _ in rows]
+        figures = [f"{verdict['measured'] or '-'} / {verdict['limit'] or '-'}" for _, verdict, _ in rows]
+        width, figures_width = (max(map(len, column), default=0) for column in (names, figures))
+        subject = None
+        for (nodeid, verdict, others), name, figure in zip(rows, names, figures, strict=True):
+            if subject != (nodeid, verdict["model"]):
+                subject = nodeid, verdict["model"]
+                self._reporter.write_line(f"{nodeid}  {verdict['model']}".rstrip())
+            left = f"  {name:<{width}}  {figure:<{figures_width}}  "
+            colour = {"red": True} if verdict["failed"] else {"green": verdict["used"] is not None}
+            self._reporter.write(left)
+            use = self._use(verdict)
+            if others:
+                use += f"  in {others + 1} tests"
+            self._reporter.write(
+                f"{use if verbosity > 0 else self._shortened(use, self._width - len(left))}\n", **colour
+            )
+
+    def _use(self, verdict: Row) -> str:
+        if verdict["measured"] is None:
+            return f"{verdict['outcome']}: {verdict['reason']}"
+        use = ""
+        if (used := verdict["used"]) is not None:
+            filled = min(_BAR, int(used * _BAR))
+            use = f"{self._full * filled}{self._empty * (_BAR - filled)} {_percent(used)}"
+        if verdict["outcome"] == "exceeded":
+            use += "  over"
+        elif verdict["outcome"] in ("new", "accepted", "not in the baseline"):
+            use += f"  {verdict['outcome']}"
+        if verdict["failed"] and verdict["level"] == "warn":
+            use += " (warning)"
+        if verdict["unknown"]:
+            use += f"  unknown cost: {_operators(verdict['unknown'])}"
+        return use.strip()
+
+    def profiles(self, groups: list[tuple[Row, list[str]]], verbosity: int) -> None:
+        shown = groups if verbosity else groups[:_SHORT]
+        for profile, tests in shown:
+            self._reporter.write_line("  ".join(filter(None, _heading(profile))), bold=True)
+            for line in self._wrapped(_figures(profile)):
+                self._reporter.write_line(f"  {line}")
+            if profile["uncounted"]:
+                line = f"  unknown cost: {_operators(profile['uncounted'])}"
+                self._reporter.write_line(line if verbosity else self._shortened(line, self._width))
+            for note in profile["notes"]:
+                self._reporter.write_line(f"  {note}")
+            if verbosity:
+                for nodeid in tests:
+                    self._reporter.write_line(f"  {nodeid}")
+            else:
+                others = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+                self._reporter.write_line(f"  {tests[0]}{others}")
+            if verbosity > 1 and "modules" in profile:
+                self._tree(profile["modules"])
+        if len(shown) < len(groups):
+            self._reporter.write_line(f"{len(groups) - len(shown)} more (-v shows them)")
+
+    def _tree(self, modules: Mapping[str, Row]) -> None:
+        for path, module in modules.items():
+            if path:
+                indent = "  " * (path.count(".") + 2)
+                name = path.rpartition(".")[2]
+                self._reporter.write_line(f"{indent}{name}  {module['type']}  {'  '.join(_figures(module))}".rstrip())
+
+    def _wrapped(self, figures: Iterable[str]) -> Iterator[str]:
+        line = ""
+        for figure in figures:
+            if line and len(line) + len(figure) + 4 > self._width:
+                yield line
+                line = ""
+            line += f"  {figure}" if line else figure
+        yield line
+
+    def _shortened(self, text: str, width: int) -> str:
+        width = max(width, _BAR)
+        return text if len(text) <= width else text[: width - len(self._ellipsis)] + self._ellipsis
+
+
+def _heading(profile: Row) -> Iterator[str]:
+    yield profile["model"]
+    yield profile["inputs"]
+    if profile["device"]:
+        yield f"on {profile['device']}"
+
+
+def _name(verdict: Row) -> str:
+    name = f"{verdict['metric']} {verdict['module']}".rstrip()
+    if verdict["relative"]:
+        name += " growth"
+    return name if verdict["per"] == "call" else f"{name} per {verdict['per']}"
+
+
+def _operators(counts: Mapping[str, int]) -> str:
+    most_first = sorted(counts.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} (x{runs})" if runs > 1 else name for name, runs in most_first)
+
+
+def _figures(row: Row) -> Iterator[str]:
+    for metric in METRICS.values():
+        value = row.get(metric.name)
+        if value and (row.get("backward_flops") or not metric.backward):
+            yield f"{metric.name} {quantity.format(value, metric.unit)}"
+
+
+def _percent(used: float) -> str:
+    # Rounding must not turn 99.97 % into "100.0 %", nor 100.04 % into it.
+    for digits in range(1, 12):
+        text = f"{100 * used:.{digits}f}"
+        if used == 1 or float(text) != 100:
+            return f"{text:>5} %"
+    return f"{100 * used} %"

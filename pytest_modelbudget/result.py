@@ -1,0 +1,121 @@
+"""What is known of one test, and how it travels: on the item while it runs, on its report as primitives.
+
+Imported at every start of pytest: standard library and pytest only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from fractions import Fraction
+
+    from pytest_modelbudget.profiling.profile import Profile
+    from pytest_modelbudget.verdict import Verdict
+
+
+class TestResult:
+    """The verdicts of one test, and with `--modelbudget` the profiles of its models."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        self.verdicts: list[Verdict] = []
+        self.profiles: list[Profile] = []
+
+    def to_dict(self, *, modules: bool) -> dict[str, Any]:
+        """Primitives only: anything else would end a run of pytest-xdist."""
+        verdicts = list(_closest(self.verdicts))
+        profiles = {id(verdict.profile): verdict.profile for verdict in verdicts if verdict.profile}
+        profiles.update((id(profile), profile) for profile in self.profiles)
+        return {
+            "verdicts": [_verdict_row(verdict) for verdict in verdicts],
+            "profiles": [_profile_row(profile, modules=modules) for profile in profiles.values()],
+            "entries": _entry_rows(self.verdicts),
+        }
+
+
+result_key = pytest.StashKey[TestResult]()
+"""Where `item.stash` keeps what is known of a test."""
+
+
+def result_of(item: pytest.Item) -> TestResult:
+    """What is known of a test, to add to."""
+    return item.stash.setdefault(result_key, TestResult())
+
+
+def take_result(item: pytest.Item) -> TestResult | None:
+    """What is known of a test, for its report; the next run of the item begins anew."""
+    result = item.stash.get(result_key, None)
+    if result is not None:
+        del item.stash[result_key]
+    return result
+
+
+def _closest(verdicts: Iterable[Verdict]) -> Iterable[Verdict]:
+    """Of the verdicts on one limit and one model, as a loop over `modelbudget.limit` makes them, the closest one."""
+    closest: dict[object, Verdict] = {}
+    for verdict in verdicts:
+        limit = verdict.limit
+        key = (limit.key, limit.value, limit.source, verdict.model, verdict.module)
+        if key not in closest or _closeness(verdict) > _closeness(closest[key]):
+            closest[key] = verdict
+    return closest.values()
+
+
+def _closeness(verdict: Verdict) -> tuple[bool, Fraction | int]:
+    return verdict.is_failure, verdict.used or 0
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    from pytest_modelbudget import quantity
+
+    limit = verdict.limit
+    bound = None if verdict.growth is not None and verdict.growth.before is None else limit.value
+    unit = limit.metric.unit
+    return {
+        "metric": limit.metric.name,
+        "relative": limit.relative,
+        "model": verdict.model,
+        "module": verdict.module,
+        "per": limit.per.value,
+        "level": limit.level.value,
+        "outcome": verdict.outcome.value,
+        "failed": verdict.is_failure,
+        "measured": None if verdict.measured is None else quantity.format(verdict.measured, unit),
+        "limit": None if bound is None else quantity.format(bound, unit),
+        "figure": None if verdict.measured is None else quantity.to_json(verdict.measured, unit),
+        "bound": None if bound is None else quantity.to_json(bound, unit),
+        "used": None if verdict.used is None else float(verdict.used),
+        "reason": verdict.reason,
+        "unknown": dict(verdict.unknown),
+        "source": {"text": limit.source.text, "location": limit.source.location, "direct": limit.source.direct},
+    }
+
+
+def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+    """What a baseline would record, once for each of its keys."""
+    growths = [verdict.growth for verdict in verdicts if verdict.growth is not None]
+    if not growths:
+        return []
+    from pytest_modelbudget.baseline import to_row
+
+    entries = {growth.key: growth.after for growth in growths}
+    return [to_row(key, entry) for key, entry in entries.items()]
+
+
+def without_group(nodeid: str) -> str:
+    """The node id without the `@group` that pytest-xdist appends to it."""
+    plain, _, group = nodeid.rpartition("@")
+    # An "@" may stand in a path and in a parameter, too.
+    return plain if plain and "::" not in group and "]" not in group else nodeid
+
+
+def _profile_row(profile: Profile, *, modules: bool) -> dict[str, Any]:
+    row = profile.to_dict()
+    if not modules:
+        del row["modules"]
+    return row

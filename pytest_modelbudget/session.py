@@ -1,0 +1,123 @@
+"""The controlling process: collects what the tests measured, prints the table, and knows the rules for whole runs.
+
+Imported at every start of pytest: standard library and pytest only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_modelbudget.nodes import is_marked
+from pytest_modelbudget.result import result_of, take_result, without_group
+from pytest_modelbudget.settings import is_full_run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from pytest_modelbudget.settings import Settings
+    from pytest_modelbudget.tables import Table
+
+_TREE = 2
+"""The verbosity from which on the module tree is printed."""
+
+
+class Session:
+    """Collects the results of tests. Under pytest-xdist every process has one; only the controller's sees reports.
+
+    Attributes:
+        results: what is known of each test, by node id (without the group that xdist appends).
+        unmeasured: what to say about limits for many tests that measured none of them.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings, tables: Sequence[Table]) -> None:
+        self._config = config
+        self._settings = settings
+        self._tables = tables
+        self.unmeasured: list[str] = []
+        self.results: dict[str, dict[str, Any]] = {}
+
+    @property
+    def _verbosity(self) -> int:
+        return self._config.get_verbosity("modelbudget")
+
+    @property
+    def _modules(self) -> bool:
+        """Whether somebody wants to see the modules."""
+        return self._verbosity >= _TREE or bool(self._settings.reports)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        # Subtests make reports of their own while the test still runs; the result belongs to the test.
+        if type(report) is pytest.TestReport and call.when != "teardown":
+            if call.when == "setup" and report.skipped and self._settings.active:
+                self._leave_unjudged(item)
+            if call.when == "call" or not report.passed:
+                result = take_result(item)
+                if result is not None:
+                    report.modelbudget = result.to_dict(modules=self._modules)  # type: ignore[attr-defined]
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        result = getattr(report, "modelbudget", None)
+        if result is not None:
+            self.results[without_group(report.nodeid)] = result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        result = yield
+        # A run that was stopped has raised, and has not seen all tests.
+        if (
+            not hasattr(session.config, "workerinput")
+            and not session.config.option.collectonly
+            and is_full_run(session.config)
+        ):
+            self.unmeasured = self._unmeasured_sources()
+            # Not raised: the tests have run and passed, it is the run that fails.
+            session.testsfailed += len(self.unmeasured)
+        return result
+
+    def _unmeasured_sources(self) -> list[str]:
+        """The limits for many tests that were held against all of these and measured none."""
+        measured: dict[tuple[str, str], list[bool]] = {}
+        for result in self.results.values():
+            for verdict in result["verdicts"]:
+                source = verdict["source"]
+                if not source["direct"]:
+                    key = source["text"], source["location"]
+                    measured.setdefault(key, []).append(verdict["outcome"] != "not measured")
+        return [
+            f"{text} at {location} measured none of its {len(tests)} tests (-v shows why): correct it or remove it"
+            for (text, location), tests in measured.items()
+            if not any(tests)
+        ]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.results:
+            return
+        from pytest_modelbudget.reporting import terminal
+
+        terminal.write(
+            terminalreporter,
+            dict(sorted(self.results.items())),
+            self.unmeasured,
+            self._verbosity,
+            observed=self._settings.observe_all,
+        )
+
+    def _leave_unjudged(self, item: pytest.Item) -> None:
+        """Note that a test with a budget was skipped: nobody can say that its limits measure nothing."""
+        if not self._tables and not is_marked(item):
+            return
+        from pytest_modelbudget.marks import MarkError, budget_for
+        from pytest_modelbudget.verdict import unjudged
+
+        try:
+            budget = budget_for(item, self._settings, self._tables)
+        except MarkError:
+            return  # to be said where the test runs
+        result_of(item).verdicts += unjudged(budget)

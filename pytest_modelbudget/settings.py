@@ -1,0 +1,232 @@
+"""Command line > ini > default, into one frozen `Settings`: the only reader of pytest's configuration.
+
+Every pytest start imports this file, so it imports nothing that pytest has not imported already, and makes few
+dataclasses and named tuples: each costs a quarter of a millisecond.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Uncounted(str, Enum):
+    """What an operator of unknown cost does to a test whose compute is limited."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+class Settings(NamedTuple):
+    """What the user asked for, for the whole run.
+
+    Attributes:
+        active: False with `--no-modelbudget`: nothing is measured or judged.
+        observe_all: observe every test, also unmarked ones.
+        device: where to measure: `auto`, `meta`, `cpu`, `cuda:1`, …
+        uncounted: what an operator of unknown cost does where compute is limited.
+        flops_per_mac: how many FLOPs one multiply-accumulate counts for, 1 or 2.
+        inputs: the fixture with what models are called with where neither test nor mark says.
+        baseline: the file; a relative path starts at the rootdir.
+        max_growth: how much every observed test may grow over the baseline, as it is written: `1%`.
+        update: what this run may change in the baseline.
+        update_refused: why the update that was asked for does not happen.
+        dry_run: only say what an update would change.
+        reports: what to write at the end, and where.
+    """
+
+    active: bool = True
+    observe_all: bool = False
+    device: str = "auto"
+    uncounted: Uncounted = Uncounted.FAIL
+    flops_per_mac: int = 2
+    inputs: str | None = None
+    baseline: Path = Path("modelbudget-baseline.json")
+    max_growth: str | None = None
+    update: frozenset[str] = frozenset()
+    update_refused: str = ""
+    dry_run: bool = False
+    reports: tuple[tuple[str, Path | None], ...] = ()
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> Settings:
+        """The settings of this run.
+
+        Raises:
+            pytest.UsageError: a value in the configuration file is not allowed; one line that names the key.
+        """
+        chosen = {}
+        for option in OPTIONS:
+            key = f"modelbudget_{option.name}"
+            value = config.getoption(key)  # parsed by argparse already
+            if value is None and (text := config.getini(key)) is not None:
+                try:
+                    value = option.parse(text.strip())
+                except ValueError as error:
+                    raise pytest.UsageError(f"{config.inipath or 'ini'}: {key}: {error}") from None
+            elif isinstance(value, Path):
+                value = config.invocation_params.dir / value
+            if value is not None:
+                chosen[option.name] = value
+        update, refused = _update(config)
+        return cls(
+            active=not config.getoption("no_modelbudget"),
+            observe_all=config.getoption("modelbudget"),
+            update=update,
+            update_refused=refused,
+            dry_run=config.getoption("modelbudget_dry_run"),
+            reports=tuple(
+                (kind, path and config.invocation_params.dir / path)
+                for kind, path in config.getoption("modelbudget_report")
+            ),
+            **chosen,
+        )
+
+
+def _update(config: pytest.Config) -> tuple[frozenset[str], str]:
+    """What may be updated, and why it is not what was asked for."""
+    asked: frozenset[str] = config.getoption("modelbudget_update") or frozenset()
+    # In CI nobody looks at what is written: it takes somebody who typed it. Workers of xdist get the same arguments.
+    typed = any(str(argument).startswith("--modelbudget-update") for argument in config.invocation_params.args)
+    if asked and os.environ.get("CI", "").lower() not in ("", "0", "false") and not typed:
+        return frozenset(), "with CI set, --modelbudget-update counts only on the command line itself"
+    return asked, ""
+
+
+settings_key = pytest.StashKey[Settings]()
+"""Where `config.stash` keeps the settings of the run."""
+
+
+def parse_device(text: str) -> str:
+    """A torch device's name, or `auto`; whether it is there shows when it is used."""
+    if re.fullmatch(r"auto|meta|cpu|mps|(cuda|xpu)(:\d+)?", text, re.ASCII) is None:
+        raise ValueError(f"{text!r} is no device; write auto, meta, cpu, cuda, cuda:1, mps or xpu")
+    return text
+
+
+def parse_uncounted(text: str) -> Uncounted:
+    """What to do about operators of unknown cost."""
+    try:
+        return Uncounted(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not allowed; write fail, warn or ignore") from None
+
+
+def _parse_flops_per_mac(text: str) -> int:
+    if text not in ("1", "2"):
+        raise ValueError(f"{text!r} is not allowed; write 2, or 1 where MACs are called FLOPs")
+    return int(text)
+
+
+def _parse_fixture(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError(f"{text!r} is no fixture name")
+    return text
+
+
+def _parse_path(text: str) -> Path:
+    if not text:
+        raise ValueError("an empty path; write e.g. modelbudget-baseline.json")
+    return Path(text)
+
+
+def _parse_max_growth(text: str) -> str:
+    # The exact value is computed where something is measured: fractions cost every start of pytest half a millisecond.
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?\s*%", text.strip(), re.ASCII) is None:
+        raise ValueError(f"{text!r} is no percentage; write e.g. 1%")
+    return text.strip()
+
+
+def parse_update(text: str) -> frozenset[str]:
+    """The words of `--modelbudget-update`."""
+    known = {"new", "raise", "lower"}  # as `update.Update`, which costs every start of pytest too much
+    words = known if text == "all" else {word.strip() for word in text.split(",")}
+    if not words <= known:
+        raise ValueError(f"{text!r} is not allowed; write new, raise, lower, several of them with commas, or all")
+    return frozenset(words)
+
+
+def parse_report(text: str) -> tuple[str, Path | None]:
+    """`KIND:PATH`, or the kind alone where a report has its place."""
+    kind, _, path = text.partition(":")
+    if kind in REPORTS_WITH_PATH and path:
+        return kind, Path(path)
+    if kind in REPORTS_WITHOUT_PATH and not path:
+        return kind, None
+    known = [*(f"{name}:PATH" for name in REPORTS_WITH_PATH), *REPORTS_WITHOUT_PATH]
+    raise ValueError(f"{text!r} is no report; write {', '.join(known[:-1])} or {known[-1]}")
+
+
+REPORTS_WITH_PATH = ("json", "markdown")
+REPORTS_WITHOUT_PATH = ("github", "junit")
+
+
+class Option:
+    """A setting that may stand on the command line, `--modelbudget-<name>`, and in ini, `modelbudget_<name>`."""
+
+    __slots__ = ("help", "metavar", "name", "parse")
+
+    def __init__(self, name: str, parse: Callable[[str], object], metavar: str, help: str) -> None:  # noqa: A002
+        self.name = name
+        self.parse = parse
+        self.metavar = metavar
+        self.help = help
+
+
+OPTIONS = (
+    Option(
+        "device",
+        parse_device,
+        "DEVICE",
+        "where models are measured: auto (default: observe what the test runs; meta where the plugin runs the model "
+        "itself), meta, cpu, cuda, cuda:1, mps or xpu",
+    ),
+    Option(
+        "uncounted",
+        parse_uncounted,
+        "{fail,warn,ignore}",
+        "what an operator of unknown cost does to a test whose compute is limited (default: fail)",
+    ),
+    Option(
+        "flops_per_mac",
+        _parse_flops_per_mac,
+        "{1,2}",
+        "FLOPs of one multiply-accumulate (default: 2); 1 for teams that call MACs FLOPs",
+    ),
+    Option(
+        "inputs",
+        _parse_fixture,
+        "FIXTURE",
+        "the fixture with what to call models with, where neither the test nor a mark says",
+    ),
+    Option(
+        "baseline", _parse_path, "PATH", "the figures that growth is held against (default: modelbudget-baseline.json)"
+    ),
+    Option(
+        "max_growth",
+        _parse_max_growth,
+        "PERCENT",
+        "how much the parameters and FLOPs of every observed test may grow over the baseline, in percent",
+    ),
+)
+
+
+def is_full_run(config: pytest.Config) -> bool:
+    """Whether the command line selects nothing, so that what is missing from the run is missing from the suite.
+
+    On pytest-xdist's workers the answer is always no: the controller hands them its arguments.
+    """
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        return False
+    selecting = ("keyword", "markexpr", "lf", "stepwise", "deselect", "ignore", "ignore_glob")
+    # Without the cacheprovider plugin there is no --lf and no --stepwise.
+    return not any(config.getoption(name, None) for name in selecting)

@@ -1,0 +1,399 @@
+"""Which model a test puts to the test, and what it is called with: section 3.2 of the design."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import cached_property
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
+from pytest_modelbudget.profiling.observation import WRAPPED
+from pytest_modelbudget.profiling.parameters import UninitializedModelError
+from pytest_modelbudget.profiling.specification import UnrepeatableCallError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from pytest_modelbudget.budget import Inputs
+    from pytest_modelbudget.calling import Arguments, Calls
+    from pytest_modelbudget.profiling.modules import Call
+    from pytest_modelbudget.profiling.observation import Observation
+    from pytest_modelbudget.profiling.profile import Profile
+    from pytest_modelbudget.profiling.specification import Specification
+
+
+_UNSEEN = "{} called in another thread, where operators cannot be seen: call it in the thread of the test"
+
+
+class Subject(NamedTuple):
+    """A model under test: its number in the observation, and the name under which the test knows it, if any."""
+
+    number: int
+    name: str | None
+
+
+class Subjects:
+    """Finds the models of one test in what was observed of it.
+
+    Args:
+        item: the test, while its fixtures are set up.
+        observation: of its body.
+    """
+
+    def __init__(self, item: pytest.Item, observation: Observation) -> None:
+        self._item = item
+        self._observation = observation
+        self._root = item.config.rootpath
+        self._unmeasurable: dict[int, str] = {}
+        """The parts of models that cannot be measured yet, and why."""
+        self._repeated: dict[tuple[Any, ...], Calls] = {}
+        self._known: dict[int, str] = {}
+        for name, value in _values_of(item):
+            for place, module in _modules_in(value):
+                number = self._look_at(module)
+                if number is not None:
+                    self._known.setdefault(number, name + place)
+
+    # -- which model ----------------------------------------------------------------------------------------------
+
+    def find(self, name: str | None) -> list[Subject]:
+        """The models under test: the one that a mark or the hook names, else those that the test used, or its only one.
+
+        Raises:
+            SubjectError: there is none.
+        """
+        if name is not None:
+            return [Subject(self._measurable(self._named(name), name), name)]
+        if self._from_hook is not None:
+            number = self._measurable(self._from_hook[0], "the model of pytest_modelbudget_model")
+            return [Subject(number, self._known.get(number))]
+        used = self.used()
+        for module, _ in self._works():
+            if module in self._unmeasurable:
+                raise SubjectError(self._unmeasurable[module], invalid=True)
+            if module in self._observation.uninitialized and not self._observation.has(module):
+                kind = self._observation.tracker.numbers.types[module]
+                raise SubjectError(unmeasurable(kind, self._observation.uninitialized[module]), invalid=True)
+        return used or [self._only_one()]
+
+    def describe(self, subject: Subject, *, alone: bool) -> str:
+        """The model for people: its type, and its name in the test where there are several."""
+        kind = self._observation.tracker.numbers.types[subject.number]
+        return kind if alone or subject.name is None else f"{subject.name} ({kind})"
+
+    def used(self) -> list[Subject]:
+        """The models that the test body used, in the order of their first use."""
+        observation, tracker = self._observation, self._observation.tracker
+        works = self._works()
+        for number in {number for module, selves in works for number in (module, *selves)}:
+            part = tracker.numbers.module(number)
+            if part is not None and not observation.has(number):
+                self._look_at(part)
+        called = [module for module, _ in works]
+        owners: dict[int, None] = {}
+        for number, selves in works:
+            # Who was at work goes before who merely contains the module: two models may share one.
+            owners[observation.unwrapped(self._owner(number, [*selves, *self._known, *called]))] = None
+        return [Subject(number, self._known.get(number)) for number in owners if self._is_model(number)]
+
+    def _works(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The modules that did something, each with those whose methods were on the call stack, innermost first."""
+        tracker = self._observation.tracker
+        works = [(call.module, call.selves) for call in tracker.calls]
+        return works + [(selves[0], selves) for selves, _ in self._observation.outside()]
+
+    def _owner(self, module: int, candidates: Sequence[int]) -> int:
+        """The outermost of the candidates that contain the module."""
+        contains = self._observation.contains
+        owner = module
+        for candidate in candidates:
+            if candidate != owner and contains(candidate, owner):
+                owner = candidate
+        return owner
+
+    def _is_model(self, number: int) -> bool:
+        """Losses and metrics have neither parameters nor contractions."""
+        if not self._observation.has(number):
+            return False
+        profiles = self._observation.profiles(number, 2)
+        return any(profile.params or profile.macs or profile.flops or profile.uncounted for profile, _ in profiles)
+
+    def _only_one(self) -> Subject:
+        """The only model that the test asks for, where it uses none."""
+        known = list(self._known)
+        asked_for = getattr(getattr(self._item, "_fixtureinfo", None), "initialnames", ())
+
+        def holds_parameters(number: int) -> bool:  # losses and metrics do not
+            return self._observation.anatomy(number).states[""].params > 0
+
+        def is_outermost(number: int) -> bool:
+            return not any(self._observation.contains(other, number) for other in known if other != number)
+
+        def is_asked_for(number: int) -> bool:  # by the test, not by its fixtures
+            return self._known[number].partition(".")[0] in ("self", *asked_for)
+
+        models = known
+        for is_meant in (holds_parameters, is_outermost, is_asked_for):
+            models = list(filter(is_meant, models)) or models
+        if len(models) == 1:
+            return Subject(models[0], self._known[models[0]])
+        if models:
+            names = " or ".join(f'model="{self._known[number]}"' for number in models)
+            raise SubjectError(f"the test calls none of its {len(models)} models: call one, or say which: {names}")
+        for complaint in self._unmeasurable.values():
+            raise SubjectError(complaint, invalid=True)
+        if self._observation.tracker.unseen:
+            raise SubjectError(_UNSEEN.format("models were"))
+        if self._observation.has_stray_contractions():
+            raise SubjectError(
+                "matrix products, convolutions or attention ran outside every nn.Module: put them in the forward of one"
+            )
+        raise SubjectError(
+            'the test neither calls a model nor has a fixture that is one: call it, or say model="..." (a fixture, a '
+            "parameter or an attribute)"
+        )
+
+    def _look_at(self, module: nn.Module, name: str | None = None) -> int | None:
+        """The number of the model, wrappers seen through; None and a note where it cannot be measured."""
+        try:
+            return self._observation.unwrapped(self._observation.look_at(module))
+        except UninitializedModelError as error:
+            complaint = unmeasurable(name or type(module).__name__, error)
+            for part in module.modules():
+                self._unmeasurable[self._observation.tracker.numbers[part]] = complaint
+            return None
+
+    def _measurable(self, module: nn.Module, name: str) -> int:
+        number = self._look_at(module, name)
+        if number is None:
+            raise SubjectError(self._unmeasurable[self._observation.tracker.numbers[module]], invalid=True)
+        return number
+
+    @cached_property
+    def _from_hook(self) -> tuple[nn.Module, Any] | None:
+        answer = self._item.ihook.pytest_modelbudget_model(item=self._item)
+        model, *inputs = answer if isinstance(answer, tuple) and answer else (answer,)
+        if model is None:
+            return None
+        if not isinstance(model, nn.Module) or len(inputs) > 1:
+            raise SubjectError(
+                f"the hook pytest_modelbudget_model returned {_kind_of(answer)}: return an nn.Module, "
+                "or a tuple of one and what to call it with",
+                invalid=True,
+            )
+        return model, inputs[0] if inputs else None
+
+    def _named(self, name: str) -> nn.Module:
+        values = dict(_values_of(self._item))
+        first, *rest = name.split(".")
+        if first == "self" and rest:
+            first, *rest = f"self.{rest[0]}", *rest[1:]
+        if first not in values:
+            models = list(self._known.values())
+            there_are = f"; its models are {', '.join(models)}" if models else ""
+            raise SubjectError(f'model="{name}" is no fixture, parameter or attribute of this test{there_are}')
+        value: object = values[first]
+        if first.startswith("self."):
+            value = getattr(self._item.instance, first[5:])  # type: ignore[attr-defined]  # it may be a property
+        path = first
+        for part in rest:
+            found = _part_of(value, part)
+            if found is None:
+                parts = ", ".join(_parts_of(value))
+                raise SubjectError(
+                    f'model="{name}": {path} ({type(value).__name__}) has no {part}'
+                    f"{f', it has {parts}' if parts else ''}",
+                    invalid=True,
+                )
+            value, path = found, f"{path}.{part}"
+        modules = list(_modules_in(value))
+        if len(modules) != 1:
+            several = ", ".join(f'model="{path}{place}"' for place, _ in modules)
+            what = f"holds several: write one of {several}" if several else f"is no nn.Module but {_kind_of(value)}"
+            raise SubjectError(f'model="{name}" {what}', invalid=True)
+        return modules[0][1]
+
+    # -- its calls ------------------------------------------------------------------------------------------------
+
+    def profiles(
+        self,
+        subject: Subject,
+        *,
+        flops_per_mac: int,
+        device: str,
+        backward: bool,
+        inputs: Inputs | None,
+        fallback: str | None,
+    ) -> Calls:
+        """The calls of a model that count: those of the test, repeated on `device` if they ran elsewhere, else our own.
+
+        Args:
+            subject: the model.
+            flops_per_mac: 1 or 2.
+            device: where, or `auto`.
+            backward: whether it takes a backward pass; where the test ran none, the calls are repeated with one.
+            inputs: what the limit says to call the model with.
+            fallback: the fixture with what to call it with where nobody says.
+
+        Raises:
+            SubjectError: a call is needed and cannot be made.
+        """
+        if self._observation.ran_unseen(subject.number):
+            raise SubjectError(_UNSEEN.format(f"{self.describe(subject, alone=True)} was"), invalid=True)
+        profiles = self._observation.profiles(subject.number, flops_per_mac)
+        called = any(count for _, count in profiles)
+        is_there = device == "auto" or all(profile.device == torch.device(device).type for profile, _ in profiles)
+        is_complete = not backward or any(profile.backward_flops for profile, _ in profiles)
+        if called and is_there and is_complete:
+            return profiles
+        key = (subject.number, device, backward, None if called else id(inputs))  # limits keep their inputs alive
+        if key not in self._repeated:
+            how = How(device, flops_per_mac, backward, self._root)
+            self._repeated[key] = (
+                self._repeat(subject, how) if called else self._own_call(subject, how, inputs=inputs, fallback=fallback)
+            )
+        return self._repeated[key]
+
+    def state(self, subject: Subject) -> Calls:
+        """What the model holds, as calls for limits that need none."""
+        return self._observation.profiles(subject.number, 2)
+
+    def _own_call(self, subject: Subject, how: How, *, inputs: Inputs | None, fallback: str | None) -> Calls:
+        model = self._module(subject.number)
+        args, kwargs = self._arguments(model, inputs, fallback)
+        return run(model, args, kwargs, how)
+
+    def _arguments(self, model: nn.Module, inputs: Inputs | None, fallback: str | None) -> Arguments:
+        if isinstance(inputs, str):
+            return as_arguments(self._fixture(inputs, "inputs="))
+        if inputs is not None:
+            return arguments_of(model, inputs)
+        if self._from_hook is not None and self._from_hook[0] is model and self._from_hook[1] is not None:
+            return as_arguments(self._from_hook[1])
+        if fallback is not None:
+            return as_arguments(self._fixture(fallback, "modelbudget_inputs"))
+        try:
+            dummy = getattr(model, "dummy_inputs", None)
+        except Exception as error:  # a property of the user's
+            raise SubjectError(
+                f"{type(model).__name__}.dummy_inputs raised {type(error).__name__}: {error}: "
+                "say with inputs= what to call the model with",
+                invalid=True,
+            ) from error
+        if dummy is None:
+            raise SubjectError(
+                f"the test does not call {type(model).__name__}: call it, or say with inputs= what to call it with, "
+                "for example inputs=(1, 3, 224, 224)"
+            )
+        return as_arguments(dummy)
+
+    def _fixture(self, name: str, who: str) -> object:
+        request = getattr(self._item, "_request", None)
+        try:
+            if request is not None:
+                return request.getfixturevalue(name)
+        except pytest.FixtureLookupError:
+            pass
+        raise SubjectError(f"{who} names {name!r}, which is no fixture that this test can use", invalid=True)
+
+    def _repeat(self, subject: Subject, how: How) -> Calls:
+        model = self._module(subject.number)
+        observation = self._observation
+        if any(observation.contains(subject.number, selves[0]) for selves, _ in observation.outside()):
+            raise SubjectError(
+                f"part of the work of {type(model).__name__} ran in its methods, outside module calls, and cannot be "
+                f'repeated on {how.where}: use device="auto"',
+                invalid=True,
+            )
+        distinct: dict[tuple[Any, ...], tuple[Call, int]] = {}
+        parts: list[tuple[nn.Module, Specification]] = []
+        for call in observation.tracker.calls:
+            whole = observation.unwrapped(call.module) == subject.number
+            if call.tree is None or not (whole or observation.contains(subject.number, call.module)):
+                continue
+            if isinstance(call.specification, UnrepeatableCallError):
+                raise SubjectError(str(call.specification), invalid=True)
+            if whole:
+                first, count = distinct.get((call.tree, call.inputs), (call, 0))
+                distinct[call.tree, call.inputs] = first, count + 1
+            else:
+                parts.append((self._module(call.module), call.specification))
+        profiles: list[tuple[Profile, int]] = []
+        for call, count in distinct.values():
+            again = [(self._module(call.module), call.specification)]
+            for profile, _ in repeated(model, again, how):
+                profiles.append((profile, count))
+        if parts:
+            profiles += repeated(model, parts, how)
+        return profiles
+
+    def _module(self, number: int) -> nn.Module:
+        module = self._observation.tracker.numbers.module(number)
+        if module is None:
+            raise SubjectError(
+                f"{self._observation.tracker.numbers.types[number]} is gone after the test: keep it in a fixture, "
+                "so that it can be called again",
+                invalid=True,
+            )
+        return module
+
+
+def _values_of(item: pytest.Item) -> Iterator[tuple[str, object]]:
+    """The fixture and parameter values of a test and the attributes of its instance, by the names that marks use."""
+    yield from getattr(item, "funcargs", {}).items()
+    instance = getattr(item, "instance", None)
+    if instance is not None:
+        attributes: dict[str, object] = {}
+        for base in reversed(type(instance).__mro__):
+            attributes.update(vars(base))
+        attributes.update(getattr(instance, "__dict__", {}))
+        for name, value in attributes.items():
+            yield f"self.{name}", value
+
+
+def _modules_in(value: object) -> Iterator[tuple[str, nn.Module]]:
+    """A module, or the modules that a fixture returns together with something else, each with its place: `.0`."""
+    kind = type(value)  # `isinstance` would ask the object itself, which may be a mock or worse
+    if issubclass(kind, nn.Module):
+        yield "", cast("nn.Module", value)
+        return
+    items: Iterable[tuple[object, object]] = ()
+    if issubclass(kind, (tuple, list)):
+        items = enumerate(cast("Sequence[object]", value))
+    elif issubclass(kind, dict):
+        items = cast("dict[object, object]", value).items()
+    elif not issubclass(kind, (type, ModuleType, FunctionType)):
+        # An object that somebody put models into: a namespace, a dataclass, a trainer.
+        with contextlib.suppress(AttributeError):
+            items = object.__getattribute__(value, "__dict__").items()
+    for place, inner in list(items):
+        if issubclass(type(inner), nn.Module):
+            yield f".{place}", cast("nn.Module", inner)
+
+
+def _part_of(value: object, name: str) -> object | None:
+    """An attribute, submodule, key or index."""
+    if isinstance(value, dict):
+        return value.get(name)
+    if isinstance(value, (tuple, list)) and name.isdecimal():
+        return value[int(name)] if int(name) < len(value) else None
+    found: object = getattr(value, name, None)
+    if found is None and isinstance(value, nn.Module):
+        wrapped = next((value._modules[wrapper] for wrapper in WRAPPED if wrapper in value._modules), None)
+        return None if wrapped is None else _part_of(wrapped, name)
+    return found
+
+
+def _parts_of(value: object) -> list[str]:
+    if isinstance(value, nn.Module):
+        return [name for name, _ in value.named_children()]
+    return [place[1:] for place, _ in _modules_in(value)]
+
+
+def _kind_of(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

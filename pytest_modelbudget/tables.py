@@ -1,0 +1,130 @@
+"""Budgets in TOML: `[[tool.modelbudget.budgets]]` in pyproject.toml, or `[[budgets]]` in modelbudget.toml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomli
+
+from pytest_modelbudget.budget import Limit, Source
+from pytest_modelbudget.limits import KEYWORDS, limits_of, near
+from pytest_modelbudget.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pytest_modelbudget.settings import Settings
+
+
+@dataclass(frozen=True)
+class Table:
+    """Limits for the tests whose node ids match a pattern.
+
+    Attributes:
+        tests: the pattern.
+        limits: what the table sets.
+        key: where the pattern stands: `pyproject.toml: tool.modelbudget.budgets[0].tests`.
+    """
+
+    tests: str
+    limits: tuple[Limit, ...]
+    key: str
+
+    def covers(self, nodeid: str) -> bool:
+        """Whether the pattern is the node id, or its beginning up to `::` or `[`, or matches it as fnmatch does."""
+        if nodeid.startswith(self.tests):
+            rest = nodeid[len(self.tests) :]
+            # xdist appends "@group" to node ids.
+            if not rest or rest.startswith(("::", "[", "@")):
+                return True
+        return fnmatchcase(nodeid, self.tests)
+
+
+def load(rootdir: Path, settings: Settings) -> tuple[Table, ...]:
+    """The tables of a project, in their order.
+
+    Raises:
+        pytest.UsageError: one line with file, table and key.
+    """
+    own, shared = rootdir / "modelbudget.toml", rootdir / "pyproject.toml"
+    in_own = _section(own) if own.is_file() else {}
+    in_shared: object = _section(shared).get("tool", {}).get("modelbudget", {}) if shared.is_file() else {}
+    if in_own and in_shared:
+        raise pytest.UsageError("modelbudget.toml and pyproject.toml ([tool.modelbudget]) both set budgets; keep one")
+    if in_own:
+        return tuple(_tables(in_own, "modelbudget.toml: budgets", settings))
+    return tuple(_tables(in_shared, "pyproject.toml: tool.modelbudget.budgets", settings))
+
+
+def unmatched(tables: Iterable[Table], nodeids: Iterable[str]) -> list[str]:
+    """For each table that covers none of the tests: what is wrong with it."""
+    ids = list(nodeids)
+    return [
+        f'{table.key}: {table.tests!r} matches no test; write a node id, or a pattern such as "tests/vision/*"'
+        for table in tables
+        if not any(map(table.covers, ids))
+    ]
+
+
+def _section(file: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise pytest.UsageError(f"{file.name}: {error}") from None
+
+
+def _tables(section: object, where: str, settings: Settings) -> Iterable[Table]:
+    file, _, path = where.partition(": ")
+    if not isinstance(section, dict):
+        raise pytest.UsageError(f"{file}: {path.rpartition('.')[0]} is no table; write [[{path}]]")
+    for key in section:
+        if key != "budgets":
+            raise pytest.UsageError(
+                f"{file}: {path.removesuffix('budgets')}{key}: unknown key; budgets stand in [[{path}]], "
+                "settings among pytest's own, as modelbudget_<name>"
+            )
+    tables = section.get("budgets", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise pytest.UsageError(f"{where}: not an array of tables; write [[{path}]]")
+    return [_table(table, f"{where}[{index}]", settings) for index, table in enumerate(tables)]
+
+
+def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
+    marks = {metric.mark: metric.name for metric in METRICS.values()}
+    known = {"tests", "max_growth", *marks, *KEYWORDS}
+    for key in table:
+        if key not in known:
+            raise pytest.UsageError(f"{where}.{key}: unknown key{near(key, known)}")
+    tests = table.get("tests")
+    if not isinstance(tests, str) or not tests:
+        raise pytest.UsageError(f'{where}.tests: {tests!r} is no pattern; write e.g. tests = "tests/vision/*"')
+    keywords = {key: value for key, value in table.items() if key in KEYWORDS}
+    file = where.partition(":")[0]
+    limits: list[Limit] = []
+    for mark, name in marks.items():
+        if mark in table:
+            try:
+                limits += limits_of(
+                    {name: table[mark]}, settings, Source(f"{where}.{mark}", file, direct=False), **keywords
+                )
+            except ValueError as error:
+                raise pytest.UsageError(f"{where}.{mark}: {error}") from None
+    if "max_growth" in table:
+        from pytest_modelbudget.relative import growth_limits
+
+        try:
+            limits += growth_limits(
+                {"limit": table["max_growth"]},
+                settings,
+                Source(f"{where}.max_growth", file, direct=False),
+                **keywords,
+            )
+        except ValueError as error:
+            raise pytest.UsageError(f"{where}.max_growth: {error}") from None
+    if not limits:
+        raise pytest.UsageError(f'{where}: no limit; write e.g. {next(iter(marks))} = "26M"')
+    return Table(tests, tuple(limits), f"{where}.tests")

@@ -1,0 +1,193 @@
+"""Verdicts: a limit held against the profiles of a model. Pure: no torch, no pytest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from enum import Enum
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget.budget import Limit, Per, Uncounted
+from pytest_modelbudget.metrics import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_modelbudget.baseline import Entry, Key
+    from pytest_modelbudget.budget import Budget
+    from pytest_modelbudget.profiling.profile import Profile
+
+    Calls = Sequence[tuple[Profile, int]]
+    """Distinct calls of one model, and how often each came."""
+
+
+class Outcome(str, Enum):
+    """How a limit fared."""
+
+    WITHIN = "within"
+    EXCEEDED = "exceeded"
+    UNCOUNTED = "uncounted"
+    """Within, were it not for operators of unknown cost."""
+    NOT_MEASURED = "not measured"
+    INVALID = "invalid"
+    """What the limit asks for is not possible."""
+    UNRECORDED = "not in the baseline"
+    """Held against a baseline that does not know the test."""
+    NEW = "new"
+    """Not in the baseline, and that is no fault: this run records it, or the limit is for the whole suite."""
+    ACCEPTED = "accepted"
+    """Grown beyond the limit, and this run records that."""
+    INCOMPLETE = "incomplete"
+    """The body failed or was skipped: nothing can be said."""
+
+
+_HARMLESS = frozenset({Outcome.WITHIN, Outcome.NEW, Outcome.ACCEPTED, Outcome.INCOMPLETE})
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What was recorded, and what was measured now.
+
+    Attributes:
+        key: the entry of the baseline.
+        before: as it is recorded; None: it is not.
+        after: as this run would record it.
+    """
+
+    key: Key
+    before: Entry | None
+    after: Entry
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One limit held against one model, or one submodule of it.
+
+    Attributes:
+        limit: what was allowed.
+        outcome: how it fared.
+        model: the model for people: `ResNet`, or `student (ResNet)` where there are several.
+        measured: the figure in the metric's unit, of what `limit.per` says; None: there is none.
+        profile: the call that decided.
+        module: the path of the submodule that was judged; `""` is the model.
+        reason: why there is no figure.
+        unknown: operators of unknown cost, which the figure leaves out, and how often they ran; empty where the user
+            ignores them.
+        growth: of a limit relative to the baseline, the two that were compared.
+    """
+
+    limit: Limit
+    outcome: Outcome
+    model: str
+    measured: Fraction | None = None
+    profile: Profile | None = None
+    module: str = ""
+    reason: str = ""
+    unknown: dict[str, int] = field(default_factory=dict)
+    growth: Growth | None = None
+
+    @property
+    def used(self) -> Fraction | None:
+        """The share of the limit that is used up; None where there is no such share."""
+        if self.measured is None or not self.limit.value or (self.growth is not None and self.growth.before is None):
+            return None
+        return self.measured / self.limit.value
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the limit does not hold, or cannot be said to."""
+        if self.outcome is Outcome.NOT_MEASURED:
+            # Whoever wrote the limit here means this test; one that comes from afar may not be meant for it.
+            return self.limit.source.direct
+        return self.outcome not in _HARMLESS
+
+
+def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[Verdict]:
+    """Hold one limit against the calls of one model.
+
+    Args:
+        limit: with a value.
+        model: the model for people.
+        calls: at least one; a profile of zero calls where the model was not called.
+        uncounted: what operators of unknown cost mean where the limit itself does not say.
+
+    Returns:
+        One verdict for each submodule over the limit; if there is none, the one that comes closest.
+    """
+    assert limit.value is not None
+    figures = list(figures_of(limit, calls))
+    if limit.module is not None and not figures:
+        return [Verdict(limit, Outcome.INVALID, model, reason=_no_match(limit.module, calls))]
+    verdicts = []
+    for path, measured, profile in figures:
+        if measured is None:
+            return [Verdict(limit, Outcome.NOT_MEASURED, model, reason="the model was not called")]
+        if limit.per is Per.SAMPLE and profile.batch is None:
+            reason = 'per="sample" needs a tensor with a batch dimension among the inputs'
+            return [Verdict(limit, Outcome.INVALID, model, reason=reason)]
+        outcome = Outcome.EXCEEDED if measured > limit.value else Outcome.WITHIN
+        verdicts.append(Verdict(limit, outcome, model, measured, profile, path))
+    exceeded = [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]
+    closest = max(verdicts, key=lambda verdict: verdict.measured or 0)
+    if limit.metric.source is not Source.COMPUTE:
+        return exceeded or [closest]
+    decision = limit.uncounted or uncounted
+    unknown = {} if decision is Uncounted.IGNORE else uncounted_of(calls)
+    if exceeded:
+        return [replace(verdict, unknown=unknown) for verdict in exceeded]
+    if unknown and decision is Uncounted.FAIL:
+        return [replace(closest, outcome=Outcome.UNCOUNTED, unknown=unknown)]
+    if limit.value and not closest.measured:
+        what = f'module="{limit.module}"' if limit.module else "the model"
+        reason = f"no matrix product, convolution or attention ran in {what}"
+        return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=unknown)]
+    return [replace(closest, unknown=unknown)]
+
+
+def unjudged(budget: Budget) -> list[Verdict]:
+    """The limits of a test that failed or was skipped."""
+    return [Verdict(limit, Outcome.INCOMPLETE, "", reason="the test did not pass") for limit in budget.limits]
+
+
+def uncounted_of(calls: Calls) -> dict[str, int]:
+    """The operators of unknown cost in all calls, and how often they ran."""
+    total: dict[str, int] = {}
+    for profile, count in calls:
+        for operator, runs in profile.uncounted.items():
+            total[operator] = total.get(operator, 0) + runs * count
+    return total
+
+
+def figures_of(limit: Limit, calls: Calls) -> Iterator[tuple[str, Fraction | None, Profile]]:
+    """For each judged module its path, its figure and the call that decided."""
+    paths: dict[str, None] = {}
+    for profile, _ in calls:
+        for path in profile.modules:
+            if (path == "") if limit.module is None else (path and fnmatchcase(path, limit.module)):
+                paths[path] = None
+    for path in paths:
+        best: tuple[Fraction | None, Profile] | None = None
+        total = Fraction(0)
+        for profile, count in calls:
+            value = getattr(profile.modules[path], limit.metric.name) if path else getattr(profile, limit.metric.name)
+            figure = None if value is None else Fraction(value)
+            if figure is not None:
+                total += figure * count
+                if limit.per is Per.SAMPLE and profile.batch:
+                    figure /= profile.batch
+            if best is None or best[0] is None or (figure is not None and figure > best[0]):
+                best = figure, profile
+        assert best is not None
+        yield path, (total if limit.per is Per.TEST and best[0] is not None else best[0]), best[1]
+
+
+def _no_match(pattern: str, calls: Calls) -> str:
+    names = sorted({path for profile, _ in calls for path in profile.modules if path})
+    if not names:
+        return f'module="{pattern}" matches nothing: {calls[0][0].model} has no submodules'
+    near = get_close_matches(pattern, names, n=3, cutoff=0.5) or names[:3]
+    more = ", ..." if len(names) > len(near) else ""
+    model = calls[0][0].model
+    return f'module="{pattern}" matches none of the {len(names)} submodules of {model}: {", ".join(near)}{more}'

@@ -1,0 +1,104 @@
+"""`torch.compile` behaves the same before, during and after an observed test as it does without the plugin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+SUITE = """
+    import pytest
+    import torch
+    from torch._dynamo.testing import CompileCounter
+
+    class Small(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.second(torch.relu(self.first(x)))
+
+    def compiled():
+        counter = CompileCounter()
+        return torch.compile(Small(), backend=counter, fullgraph=True), counter
+
+    def fresh_frames():
+        torch._dynamo.reset()
+        model, counter = compiled()
+        model(torch.randn(3, 4)), model(torch.randn(3, 4))
+        return counter.frame_count, counter.op_count
+
+    EVERYWHERE, COUNTER = compiled()
+
+    def test_before():
+        assert fresh_frames() == (1, 3)  # two linear layers and the relu
+
+    def test_compiled_for_all():
+        EVERYWHERE(torch.randn(3, 4))
+        assert COUNTER.frame_count == 1
+
+    @pytest.mark.max_macs(144)
+    def test_gated():
+        EVERYWHERE(torch.randn(3, 4))
+        compiled()[0](torch.randn(3, 4))
+        assert COUNTER.frame_count == 1  # ran eagerly, where it is seen
+
+    @pytest.mark.max_macs(143)
+    @pytest.mark.xfail(strict=True)
+    def test_too_small_a_limit_is_noticed():
+        EVERYWHERE(torch.randn(3, 4))
+
+    @pytest.mark.max_params(58)
+    def test_gated_without_compute():
+        assert fresh_frames() == (1, 3)
+
+    def test_after():
+        assert fresh_frames() == (1, 3)
+"""
+
+
+def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    pytester.makepyfile(SUITE)
+    return pytester.runpytest_subprocess("-W", "error", "-p", "no:asyncio", *arguments)
+
+
+def test_marked_tests_see_through_compiled_models_and_leave_them_alone(pytester: pytest.Pytester) -> None:
+    _run(pytester).assert_outcomes(passed=5, xfailed=1)
+
+
+def test_observing_every_test_compiles_nothing_differently(pytester: pytest.Pytester) -> None:
+    _run(pytester, "--modelbudget").assert_outcomes(passed=5, xfailed=1)
+
+
+def test_a_test_that_does_not_compile_does_not_import_dynamo() -> None:
+    code = (
+        "import sys, torch\n"
+        "from pytest_modelbudget.profiling.observation import Observation\n"
+        "with Observation().under(sys._getframe()):\n"
+        "    torch.nn.Linear(4, 4)(torch.randn(2, 4))\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "assert not any('StanceSetter' in type(finder).__name__ for finder in sys.meta_path)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_stance_is_set_when_the_observed_code_is_the_first_to_compile() -> None:
+    code = (
+        "import sys, torch\n"
+        "from pytest_modelbudget.profiling.observation import Observation\n"
+        "model, observation = torch.nn.Linear(4, 4), Observation()\n"
+        "def run():\n"
+        "    torch.compile(model, backend='eager')(torch.randn(2, 4))\n"
+        "with observation.under(sys._getframe()):\n"
+        "    run()\n"
+        "((profile, _),) = observation.profiles(observation.look_at(model), 2)\n"
+        "assert profile.macs == 32, profile.macs\n"
+        "import torch._dynamo\n"
+        "assert torch._dynamo.eval_frame._stance.stance == 'default'\n"
+        "assert not any('StanceSetter' in type(finder).__name__ for finder in sys.meta_path)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

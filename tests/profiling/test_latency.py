@@ -1,0 +1,115 @@
+"""Wall time: what is measured, on what, and what is left alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from pytest_modelbudget.profiling.latency import NoClockError
+from pytest_modelbudget.profiling.run import profile
+
+
+class Sleeper(nn.Module):
+    """Takes that many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.fc = nn.Linear(2, 2)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        time.sleep(self.seconds)
+        return self.fc(x)
+
+
+def test_the_median_of_a_call() -> None:
+    figures = profile(Sleeper(0.02), torch.randn(1, 2), device="cpu", latency=True)
+    measured = figures.latency_measurement
+    assert measured is not None
+    assert figures.latency == measured.median
+    assert 0.02 <= measured.lower <= measured.median <= measured.upper < 0.2
+    assert measured.spread == measured.upper - measured.lower
+    assert measured.runs >= 4
+    assert (measured.threads, measured.device) == (torch.get_num_threads(), "cpu")
+
+
+def test_the_model_and_the_random_numbers_are_as_before() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    profile(model, torch.randn(4, 2, generator=torch.Generator()), device="cpu", latency=True, durations=True)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not model[0]._forward_hooks
+    assert not nn.modules.module._global_forward_hooks
+
+
+def test_the_call_is_timed_in_the_grad_mode_it_is_made_in() -> None:
+    modes = set()
+
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            modes.add(torch.is_grad_enabled())
+            return super().forward(x)
+
+    with torch.no_grad():
+        profile(Net(2, 2), torch.randn(1, 2), device="cpu", latency=True)
+    assert modes == {False}
+
+
+class Cache:
+    """Grows when the model is called with it."""
+
+    def __init__(self) -> None:
+        self.length = 0
+
+
+def test_arguments_that_a_call_changes_are_fresh() -> None:
+    lengths = []
+
+    class Net(nn.Linear):
+        def forward(self, x: torch.Tensor, cache: Cache) -> torch.Tensor:
+            cache.length += 1
+            lengths.append(cache.length)
+            return super().forward(x)
+
+    profile(Net(2, 2), (torch.randn(1, 2), Cache()), device="cpu", latency=True)
+    assert max(lengths) <= 2  # two calls warm up
+
+
+@pytest.mark.parametrize("what", ["latency", "durations"])
+def test_there_is_no_time_on_meta(what: str) -> None:
+    with pytest.raises(NoClockError, match=r'nothing is computed on "meta".* write device="cpu"'):
+        profile(nn.Linear(2, 2), torch.randn(1, 2), **{what: True})
+
+
+def test_durations_are_those_of_all_calls_of_a_module_and_of_what_is_below() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.twice = Sleeper(0.01)
+            self.part = nn.Sequential(Sleeper(0.005))
+            self.never = nn.Linear(2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.part(self.twice(self.twice(x)))
+
+    modules = profile(Net(), torch.randn(1, 2), device="cpu", durations=True).modules
+    durations = {path: module.duration for path, module in modules.items()}
+    assert 0.02 <= durations["twice"] < 0.1
+    assert 0.005 <= durations["part.0"] <= durations["part"] < 0.08
+    assert durations["twice"] + durations["part"] <= durations[""]
+    assert durations["never"] is None
+
+
+def test_durations_do_not_switch_off_fused_paths() -> None:
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True).eval()
+    with torch.no_grad():
+        modules = profile(layer, torch.randn(1, 4, 16), device="cpu", durations=True).modules
+    assert modules[""].duration is not None
+    assert modules["linear1"].duration is None  # the fused kernel calls no modules

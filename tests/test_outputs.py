@@ -1,0 +1,349 @@
+"""What a run writes when it ends, and what it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import jsonschema
+import pytest
+
+from pytest_modelbudget.baseline import load
+from pytest_modelbudget.reporting.schema import schema
+from tests.suite import OFF
+from tests.test_story import said
+
+if TYPE_CHECKING:
+    from tests.suite import Suite
+
+NAME = "modelbudget-baseline.json"
+
+# Linear(4, 8) on two rows: 64 MACs, 128 FLOPs, 40 parameters.
+SOURCE = """
+@pytest.mark.modelbudget(params=40, flops=128)
+def test_within(): nn.Linear(4, 8)(batch())
+@pytest.mark.max_macs(63)
+def test_over(): nn.Linear(4, 8)(batch())
+@pytest.mark.max_params(40)
+def test_failed(): assert False
+"""
+GROWTH = """
+@pytest.mark.max_growth()
+def test_it(): nn.Linear(4, 8)(batch())
+"""
+
+
+@pytest.fixture(autouse=True)
+def not_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+def report_of(suite: Suite, *args: str, source: str = SOURCE) -> dict:
+    suite(source, "--modelbudget-report=json:out/report.json", *args)
+    return json.loads(suite.pytester.path.joinpath("out", "report.json").read_text("utf-8"))
+
+
+# -- reports ------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_is_exact_and_as_its_schema_says(suite: Suite):
+    report = report_of(suite)
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(report, schema())
+    assert report["run"]["exit_status"] == 1
+    outcomes = {test["id"].partition("::")[2]: test["outcome"] for test in report["tests"]}
+    assert outcomes == {"test_failed": "failed", "test_over": "failed", "test_within": "passed"}
+    within = report["tests"][2]
+    assert [(verdict["figure"], verdict["bound"]) for verdict in within["verdicts"]] == [(40, 40), (128, 128)]
+    (profile,) = within["profiles"][:1]
+    assert (profile["params"], profile["macs"], profile["flops"]) == (40, 64, 128)
+    assert list(profile["modules"]) == [""]
+
+
+def test_the_report_is_the_same_again_and_under_xdist(suite: Suite):
+    path = suite.pytester.path / "report.json"
+    suite.write(SOURCE)
+    texts = []
+    for args in ((), (), ("-n2",)):
+        suite.pytester.runpytest_subprocess(*OFF, f"--modelbudget-report=json:{path}", *args)
+        texts.append(path.read_text("utf-8"))
+    assert texts[0] == texts[1] == texts[2]
+
+
+def test_a_worker_that_crashes_leaves_a_report(suite: Suite):
+    suite.write(SOURCE + "\ndef test_crash(): import os; os._exit(3)\n")
+    result = suite.pytester.runpytest_subprocess(*OFF, "-n2", "--modelbudget-report=json:r.json")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))
+    jsonschema.validate(report, schema())
+    assert "test_it.py::test_within" in [test["id"] for test in report["tests"]]
+
+
+def test_markdown_names_failures_first(suite: Suite):
+    suite(SOURCE, "--modelbudget-report=markdown:r.md")
+    lines = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    assert lines[0] == "## ❌ Model budgets: 1 of 3 budgets not kept"
+    assert lines[2] == "1 test failed before they were judged."
+    assert lines[4] == "### Over budget"
+    assert lines[8] == (
+        "| ❌ | `test_it.py::test_over` | `Linear` | macs | 64 MACs | 63 MACs | ██████████ 101.6 % "
+        "| `@max_macs(63)` `test_it.py:8` |"
+    )
+
+
+def test_the_step_summary_is_appended(suite: Suite, monkeypatch, tmp_path):
+    path = tmp_path / "summary.md"
+    path.write_text("before\n", encoding="utf-8")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
+    suite(SOURCE, "--modelbudget-report=github")
+    assert path.read_text("utf-8").startswith("before\n\n## ❌ Model budgets")
+
+
+def test_without_github_there_is_no_step_summary_and_no_failure(suite: Suite):
+    run = suite("def test_it(): pass", "--modelbudget-report=github")
+    assert run.result.ret == pytest.ExitCode.OK
+    assert said(run) == ["no step summary: GITHUB_STEP_SUMMARY is not set, as it is on GitHub Actions"]
+
+
+def test_a_report_that_cannot_be_written_fails_the_run(suite: Suite):
+    suite.pytester.path.joinpath("file").touch()
+    run = suite("def test_it(): pass", "--modelbudget-report=json:file/report.json")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    (line,) = said(run)
+    assert line.startswith("ERROR the json report was not written: ")
+
+
+@pytest.mark.parametrize("text", ["json", "github:x", "pdf:x", ":", "json:"])
+def test_an_unknown_report_is_refused(suite: Suite, text):
+    result = suite.pytester.runpytest(*OFF, f"--modelbudget-report={text}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{text!r} is no report; write json:PATH, *"])
+
+
+def test_a_hook_adds_to_the_report(suite: Suite):
+    conftest = "def pytest_modelbudget_update_report(report): report['run']['branch'] = 'main'"
+    suite(SOURCE, "--modelbudget-report=json:r.json", conftest=conftest)
+    assert json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))["run"]["branch"] == "main"
+
+
+def test_properties_for_junit_are_replaced_on_reruns(suite: Suite):
+    source = """
+    count = [0]
+    @pytest.mark.max_params(1000)
+    def test_it():
+        count[0] += 1
+        nn.Linear(4, 8 * count[0])(batch())
+        assert count[0] == 2
+    """
+    off = [part for part in OFF if part not in ("-p", "no:rerunfailures")]
+    args = ("--junitxml=j.xml", "--modelbudget-report=junit", "--reruns=1")
+    suite(source, *args, off=[word for part in off for word in ("-p", part)])
+    tree = ET.parse(suite.pytester.path / "j.xml")
+    found = [(node.get("name"), node.get("value")) for node in tree.iter("property")]
+    # Linear(4, 16): 80 parameters.
+    assert found == [("modelbudget.Linear.params", "80"), ("modelbudget.Linear.params.limit", "1000")]
+
+
+def test_nobody_gets_properties_unasked(suite: Suite):
+    suite(SOURCE, "--junitxml=j.xml")
+    assert list(ET.parse(suite.pytester.path / "j.xml").iter("property")) == []
+
+
+# -- the baseline --------------------------------------------------------------------------------------------------
+
+
+def test_a_baseline_that_is_none_fails_and_stays(suite: Suite):
+    path = suite.pytester.path / NAME
+    path.write_text("<<<<<<< HEAD\n", encoding="utf-8")
+    run = suite(GROWTH, "--modelbudget-update=all")
+    assert run.headline("test_it").startswith("max_growth: the baseline cannot be read: ")
+    assert "a merge conflict" in run.headline("test_it")
+    (line,) = said(run)
+    assert line.startswith("ERROR the baseline was not updated: ")
+    assert path.read_text("utf-8") == "<<<<<<< HEAD\n"
+
+
+def test_a_baseline_that_cannot_be_written_fails_the_run(suite: Suite):
+    suite.pytester.path.joinpath("file").touch()
+    run = suite(GROWTH, "--modelbudget-update=new", "--modelbudget-baseline=file/b.json")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "ERROR the baseline was not updated: " in "\n".join(said(run))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_directory_that_is_read_only(suite: Suite):
+    folder = suite.pytester.mkdir("folder")
+    folder.chmod(0o555)
+    run = suite(GROWTH, "--modelbudget-update=new", "--modelbudget-baseline=folder/b.json")
+    assert "ERROR the baseline was not updated: " in "\n".join(said(run))
+
+
+def test_in_ci_only_who_types_it_updates(suite: Suite, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--modelbudget-update=new")
+    run = suite(GROWTH)
+    assert run.outcomes == {"test_it": "failed"}
+    assert not suite.pytester.path.joinpath(NAME).exists()
+    assert said(run)[0] == (
+        "the baseline was not updated: with CI set, --modelbudget-update counts only on the command line itself"
+    )
+    assert suite(GROWTH, "--modelbudget-update=new").outcomes == {"test_it": "passed"}
+
+
+def test_only_tests_that_passed_are_recorded(suite: Suite):
+    source = """
+    @pytest.fixture
+    def broken():
+        yield
+        assert False
+
+    @pytest.mark.max_growth()
+    class TestIt:
+        def test_passed(self): Tiny()(batch())
+        def test_failed(self): Tiny()(batch()); assert False
+        def test_broken(self, broken): Tiny()(batch())
+        @pytest.mark.max_params(19)
+        def test_over(self): Tiny()(batch())
+        def test_skipped(self): Tiny()(batch()); pytest.skip("no")
+        @pytest.mark.xfail(strict=False)
+        def test_xpassed(self): Tiny()(batch())
+    """
+    suite(source, "--modelbudget-update=all")
+    assert {key.test.rpartition("::")[2] for key in load(suite.pytester.path / NAME)} == {"test_passed"}
+
+
+def test_workers_leave_writing_to_one_process(suite: Suite):
+    suite.write("@pytest.mark.max_growth()\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): Tiny()(batch())")
+    result = suite.pytester.runpytest_subprocess(*OFF, "-n2", "--modelbudget-update=all")
+    result.assert_outcomes(passed=6)
+    assert len(load(suite.pytester.path / NAME)) == 12
+    suite.pytester.runpytest_subprocess(*OFF, "-n2").assert_outcomes(passed=6)
+
+
+PLAIN = """
+def test_model(): Net()(batch())
+def test_other(): assert 1 + 1 == 2
+@pytest.fixture
+def net(): return Net()
+def test_uncalled(net): pass
+"""
+
+
+WIDER = """
+class Net(Net):
+    def __init__(self):
+        super().__init__()
+        self.extra = nn.Linear(2, 2)
+"""
+
+
+def test_a_suite_is_gated_without_editing_a_test(suite: Suite):
+    args = ("--modelbudget", "--modelbudget-max-growth=0%")
+    listed = suite(PLAIN, *args)
+    assert set(listed.outcomes.values()) == {"passed"}
+    assert listed.outcome_of_limit("test_uncalled") == "new"
+    assert said(listed) == ["not in the baseline (--modelbudget-update=new adds them): 3 entries"]
+    suite(PLAIN, *args, "--modelbudget-update=new")
+    assert set(suite(PLAIN, *args).outcomes.values()) == {"passed"}
+    failed = suite(WIDER + PLAIN, *args)
+    assert failed.outcomes == {"test_model": "failed", "test_other": "passed", "test_uncalled": "failed"}
+    assert "  where     extra new, +6" in failed.failure("test_model")
+
+
+def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
+    run = suite(PLAIN + "\n@pytest.mark.max_params(58)\ndef test_marked(): Net()", "--modelbudget-max-growth=0%")
+    assert {nodeid.partition("::")[2] for nodeid in run.results} <= {"test_marked"}
+
+
+# -- the mark ------------------------------------------------------------------------------------------------------
+
+
+def test_one_metric_by_name(suite: Suite):
+    run = suite("@pytest.mark.max_growth(macs='2%')\ndef test_it(): Net()(batch())", "--modelbudget-update=new")
+    assert [key.metric for key in load(suite.pytester.path / NAME)] == ["macs"]
+    assert run.outcomes == {"test_it": "passed"}
+
+
+def test_a_submodule_may_not_grow_though_the_model_shrinks(suite: Suite):
+    source = """
+    class Sized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, {a}), nn.Linear({a}, {b})
+        def forward(self, x): return self.b(self.a(x))
+
+    @pytest.mark.max_growth("10%", module="a")
+    def test_it(): Sized()(batch(1))
+    """
+    suite(source.format(a=8, b=50), "--modelbudget-update=new")
+    run = suite(source.format(a=9, b=2))
+    assert run.headline("test_it") == "max_growth: Sized a params 45, was 40 (+12.5 % > 10%)"
+    assert suite(source.format(a=8, b=60)).outcomes == {"test_it": "passed"}
+
+
+def test_other_conventions_are_refused(suite: Suite):
+    suite(GROWTH, "--modelbudget-update=new")
+    run = suite(GROWTH, "--modelbudget-flops-per-mac=1")
+    assert run.headline("test_it").startswith(
+        "max_growth: the baseline counts 2 FLOPs for a MAC, and this run 1: set modelbudget_flops_per_mac = 2"
+    )
+
+
+def test_a_new_torch_is_named_where_nothing_else_changed(suite: Suite):
+    suite(GROWTH, "--modelbudget-update=new")
+    path = suite.pytester.path / NAME
+    text = path.read_text("utf-8")
+    text = text.replace('"value": 128', '"value": 100').replace('{"": 128}', '{"": 100}')
+    text = text.replace('"torch": "2', '"torch": "1')
+    path.write_text(text, encoding="utf-8")
+    run = suite(GROWTH)
+    assert "  hint      the same modules and inputs; torch changed from 1." in run.failure("test_it")
+
+
+def test_two_models_of_one_class_are_told_apart(suite: Suite):
+    source = """
+    @pytest.mark.max_growth()
+    def test_it():
+        one, two = nn.Linear(4, 8), nn.Linear(4, 4)
+        one(batch()), two(batch())
+    """
+    assert suite(source, "--modelbudget-update=new").outcomes == {"test_it": "passed"}
+    assert {key.model for key in load(suite.pytester.path / NAME)} == {"Linear", "Linear #2"}
+
+
+@pytest.mark.parametrize(
+    ("mark", "complaint"),
+    [
+        ('max_growth("1")', "'1' is no percentage; write e.g. \"1%\""),
+        ("max_growth(0.01)", "0.01 is no percentage"),
+        ('max_growth("-1%")', "'-1%' is no percentage"),
+        ('max_growth(flop="1%")', "got an unexpected keyword argument 'flop'"),
+        ('max_growth("1%", params="2%", per="sample")', 'per="sample": params is no sum over calls'),
+    ],
+)
+def test_a_malformed_mark_is_one_line(suite: Suite, mark, complaint):
+    run = suite(f"@pytest.mark.{mark}\ndef test_it(): pass")
+    assert any(complaint in line for line in run.lines)
+    assert run.result.ret == pytest.ExitCode.INTERRUPTED
+
+
+def test_none_lifts_and_the_closest_wins(suite: Suite):
+    source = """
+    pytestmark = pytest.mark.max_growth("1%")
+    @pytest.mark.max_growth(None)
+    def test_lifted(): Net()(batch())
+    @pytest.mark.max_growth(None)
+    @pytest.mark.max_params(58)
+    def test_absolute_limits_stay(): Net()(batch())
+    """
+    run = suite(source)
+    assert run.outcomes == {"test_lifted": "passed", "test_absolute_limits_stay": "passed"}
+    assert run.measured("test_absolute_limits_stay") == [("Net", "58")]
+
+
+def test_a_table_limits_growth(suite: Suite):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text('[[budgets]]\ntests = "*"\nmax_growth = "1%"\n')
+    assert suite(GROWTH.replace("@pytest.mark.max_growth()", "")).outcomes == {"test_it": "failed"}

@@ -1,0 +1,100 @@
+"""The README does what it says: its code runs, its tables are what is printed, its lists are complete."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.profiling.run import profile
+from pytest_modelbudget.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+HEADER = """
+import pytest
+import torch
+from torch import nn
+"""
+
+# What the first block takes for granted: a suite with a model and a batch.
+SURROUNDINGS = """
+@pytest.fixture
+def model():
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 1000))
+
+
+@pytest.fixture
+def batch():
+    return torch.randn(1, 3, 2, 2)
+"""
+
+
+def blocks(language: str) -> Iterator[str]:
+    for match in re.finditer(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE):
+        yield match[1]
+
+
+TESTS = [code for code in blocks("python") if "def test_" in code and "max_growth" not in code]
+SCRIPTS = [code for code in blocks("python") if "def test_" not in code]
+
+
+@pytest.mark.parametrize("code", TESTS, ids=lambda code: re.search(r"test_\w+", code)[0])
+def test_the_tests_in_it_pass(code: str, pytester: pytest.Pytester) -> None:
+    surroundings = "" if "pytest.fixture" in code else SURROUNDINGS
+    pytester.makepyfile(HEADER + surroundings + code)
+    pytester.runpytest_inprocess("-W", "ignore").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("code", SCRIPTS, ids=lambda code: code.split("import ")[1].split()[0].strip(","))
+def test_the_scripts_in_it_run(code: str) -> None:
+    exec(compile(HEADER + code, "README.md", "exec"), {})
+
+
+def test_the_green_table_is_what_is_printed(pytester: pytest.Pytester) -> None:
+    code = next(code for code in blocks("python") if "LazyLinear" in code)
+    pytester.makepyfile(test_logits=code)
+    printed = pytester.runpytest_inprocess("-W", "ignore").stdout.str()
+    table = next(text for text in blocks("text") if "model budgets" in text)
+    for line in table.splitlines()[1:]:
+        assert line in printed
+
+
+def test_the_budgets_in_it_are_valid(pytester: pytest.Pytester) -> None:
+    (table,) = blocks("toml")
+    pytester.makepyprojecttoml(table)
+    pytester.mkpydir("tests").joinpath("vision").mkdir()
+    pytester.path.joinpath("tests", "vision", "test_model.py").write_text(
+        f"{HEADER}\ndef test_model():\n    nn.Linear(4, 4)(torch.ones(1, 4))\n", encoding="utf-8"
+    )
+    result = pytester.runpytest_inprocess("-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*flops*32 FLOPs / 8.4 GFLOPs*"])
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_every_mark_stands_in_it(metric: object) -> None:
+    assert f"| `{metric.mark}(limit)` |" in README
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_option_stands_in_it(option: object) -> None:
+    key = f"modelbudget_{option.name}"
+    assert f"| `--{key.replace('_', '-')}` | `{key}` |" in README
+
+
+def test_the_table_of_a_model_is_what_is_printed(torchvision: ModuleType) -> None:
+    with torch.device("meta"):
+        model = torchvision.models.resnet50().eval()
+    with torch.no_grad():
+        printed = profile(model, torch.empty(1, 3, 224, 224, device="meta")).summary(width=80, depth=1)
+    table = next(text for text in blocks("text") if "FLOPs %" in text)
+    assert printed.startswith(table)

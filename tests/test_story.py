@@ -1,0 +1,134 @@
+"""A baseline from its first entry to its last, as a team lives with it.
+
+Net: 58 parameters (encoder 40, head 18), 48 MACs a sample, 96 FLOPs. Widened to 16: encoder 80, head 34, 96 MACs.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_modelbudget.baseline import load
+
+if TYPE_CHECKING:
+    from tests.suite import Run, Suite
+
+SOURCE = """
+import models
+
+class Sized(Net):
+    def __init__(self, width):
+        super().__init__()
+        self.encoder, self.head = nn.Linear(4, width), nn.Linear(width, 2)
+
+@pytest.mark.max_growth("1%")
+def test_it(): Sized(WIDTH)(batch(1))
+"""
+NAME = "modelbudget-baseline.json"
+
+
+@pytest.fixture(autouse=True)
+def not_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+
+
+def run(suite: Suite, width: int, *args: str) -> Run:
+    return suite(SOURCE.replace("WIDTH", str(width)), *args)
+
+
+def recorded(suite: Suite) -> dict[str, int]:
+    return {key.metric: entry.value for key, entry in load(suite.pytester.path / NAME).items()}
+
+
+def said(run: Run) -> list[str]:
+    """What stands below the tests about the baseline."""
+    below = "\n".join(run.lines).partition("model baseline and reports")[2].splitlines()[1:]
+    return list(takewhile(lambda line: not line.startswith("="), below))
+
+
+def test_the_story(suite: Suite):
+    # Without an entry the test fails, and says how to record one.
+    first = run(suite, 8)
+    assert first.outcomes == {"test_it": "failed"}
+    assert first.failure("test_it").splitlines() == [
+        "max_growth: Sized params 58: not in the baseline",
+        '  limit     1% of growth from @max_growth("1%") at test_it.py:13',
+        "  measured  58 parameters",
+        "  next      record it, and commit the baseline: python -m pytest test_it.py::test_it --modelbudget-update=new",
+        "",
+        "max_growth: Sized flops 96 FLOPs for 1x4: not in the baseline",
+        '  limit     1% of growth from @max_growth("1%") at test_it.py:13',
+        "  measured  96 FLOPs",
+        "  next      record it, and commit the baseline: python -m pytest test_it.py::test_it --modelbudget-update=new",
+    ]
+    assert not (suite.pytester.path / NAME).exists()
+
+    # A preview writes nothing.
+    preview = run(suite, 8, "--modelbudget-update=new", "--modelbudget-dry-run")
+    assert said(preview) == [
+        f"{NAME}: would change 2 entries",
+        "  new test_it.py::test_it Sized flops 96 FLOPs",
+        "  new test_it.py::test_it Sized params 58",
+    ]
+    assert not (suite.pytester.path / NAME).exists()
+
+    # Recording passes, and from then on the test is held against it.
+    assert run(suite, 8, "--modelbudget-update=new").outcomes == {"test_it": "passed"}
+    assert recorded(suite) == {"params": 58, "flops": 96}
+    quiet = run(suite, 8)
+    assert quiet.outcomes == {"test_it": "passed"}
+    assert said(quiet) == []
+
+    # The pull request that widens a layer fails, with the layers named.
+    grown = run(suite, 16)
+    assert grown.outcomes == {"test_it": "failed"}
+    lines = grown.failure("test_it").splitlines()
+    assert lines[0] == "max_growth: Sized params 114, was 58 (+96.6 % > 1%)"
+    assert lines[1] == '  limit     1% of growth from @max_growth("1%") at test_it.py:13'
+    assert lines[2].startswith("  baseline  58 parameters, measured with torch 2.")
+    assert lines[3].startswith("  measured  114 parameters, with torch 2.")
+    assert lines[4] == "  where     encoder +40 of +56   head +16"
+    assert lines[5] == (
+        "  next      make the model lighter, or accept the growth: "
+        "python -m pytest test_it.py::test_it --modelbudget-update=raise"
+    )
+    assert recorded(suite) == {"params": 58, "flops": 96}
+
+    # The wrong word does not help.
+    assert run(suite, 16, "--modelbudget-update=new,lower").outcomes == {"test_it": "failed"}
+    assert recorded(suite) == {"params": 58, "flops": 96}
+
+    # Accepted, it passes, and says what was accepted.
+    accepted = run(suite, 16, "--modelbudget-update=raise")
+    assert accepted.outcomes == {"test_it": "passed"}
+    assert said(accepted) == [
+        f"{NAME}: changed 2 entries",
+        "  raised test_it.py::test_it Sized flops 96 FLOPs -> 192 FLOPs (+100.0 %): "
+        "encoder +64 FLOPs of +96 FLOPs   head +32 FLOPs",
+        "  raised test_it.py::test_it Sized params 58 -> 114 (+96.6 %): encoder +40 of +56   head +16",
+    ]
+    assert recorded(suite) == {"params": 114, "flops": 192}
+
+    # Made lighter, the run says that the baseline could follow; it does so on request alone, on full runs alone.
+    lighter = run(suite, 8)
+    assert said(lighter)[0] == "below the baseline (--modelbudget-update=lower keeps it so): 2 entries"
+    assert run(suite, 8, "test_it.py", "--modelbudget-update=lower").outcomes == {"test_it": "passed"}
+    assert recorded(suite) == {"params": 114, "flops": 192}
+    ratcheted = run(suite, 8, "--modelbudget-update=lower")
+    assert said(ratcheted)[1] == (
+        "  lowered test_it.py::test_it Sized flops 192 FLOPs -> 96 FLOPs (-50.0 %): "
+        "encoder -64 FLOPs of -96 FLOPs   head -32 FLOPs"
+    )
+    assert recorded(suite) == {"params": 58, "flops": 96}
+
+    # The test is renamed: its entries are stale, listed, and dropped on request.
+    stale = suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"), "--modelbudget-update=new")
+    assert "stale" not in "".join(said(stale)[:3])
+    assert recorded(suite) == {"params": 58, "flops": 96}
+    assert len(load(suite.pytester.path / NAME)) == 4
+    listed = suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"))
+    assert said(listed)[0] == "stale, their tests or models are gone (--modelbudget-update=lower drops them): 2 entries"
+    suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"), "--modelbudget-update=lower")
+    assert {key.test for key in load(suite.pytester.path / NAME)} == {"test_it.py::test_other"}

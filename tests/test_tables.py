@@ -1,0 +1,249 @@
+"""Budgets in TOML."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.settings import Settings
+from pytest_modelbudget.tables import Table, load, unmatched
+
+OFF = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest")
+
+TWO_TESTS = "def test_one(): pass\ndef test_two(): pass\n"
+
+
+def table(pattern: str) -> Table:
+    return Table(pattern, (), "modelbudget.toml: budgets[0].tests")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "nodeid"),
+    [
+        ("tests/test_a.py", "tests/test_a.py::test_x"),
+        ("tests/test_a.py::TestA", "tests/test_a.py::TestA::test_x"),
+        ("tests/test_a.py::test_x", "tests/test_a.py::test_x"),
+        ("tests/test_a.py::test_x", "tests/test_a.py::test_x[1-a]"),
+        ("tests/test_a.py::test_x[1-a]", "tests/test_a.py::test_x[1-a]"),
+        ("tests/test_a.py::test_x", "tests/test_a.py::test_x@group"),
+        ("tests/*", "tests/vision/test_a.py::test_x"),
+        ("*test_x*", "tests/test_a.py::test_x[1]"),
+    ],
+)
+def test_a_pattern_covers(pattern, nodeid):
+    assert table(pattern).covers(nodeid)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "nodeid"),
+    [
+        ("tests/test_a.py::test_x", "tests/test_a.py::test_xy"),
+        ("tests/test_a", "tests/test_a.py::test_x"),
+        ("tests", "tests/test_a.py::test_x"),
+        ("Tests/*", "tests/test_a.py::test_x"),
+        ("test_a.py", "tests/test_a.py::test_x"),
+    ],
+)
+def test_a_pattern_does_not_cover(pattern, nodeid):
+    assert not table(pattern).covers(nodeid)
+
+
+def test_a_pattern_that_covers_nothing_is_named():
+    assert unmatched([table("tests/*"), table("vision")], ["tests/test_a.py::test_x"]) == [
+        "modelbudget.toml: budgets[0].tests: 'vision' matches no test; "
+        'write a node id, or a pattern such as "tests/vision/*"'
+    ]
+
+
+PYPROJECT = """
+[[tool.modelbudget.budgets]]
+tests = "*"
+max_params = "25.6M"
+max_flops = "4.2 GMACs"
+message = "edge device: see docs/edge.md"
+inputs = [1, 3, 224, 224]
+
+[[tool.modelbudget.budgets]]
+tests = "test_it.py"
+max_params = 26_000_000
+level = "warn"
+"""
+
+
+@pytest.mark.parametrize("file", ["pyproject.toml", "modelbudget.toml"])
+def test_tables_hold_limits(tmp_path, file):
+    text = PYPROJECT if file == "pyproject.toml" else PYPROJECT.replace("tool.modelbudget.", "")
+    tmp_path.joinpath(file).write_text(text, encoding="utf-8")
+    where = f"{file}: tool.modelbudget." if file == "pyproject.toml" else f"{file}: "
+    first, second = load(tmp_path, Settings())
+    assert [(limit.metric.name, limit.value, limit.written) for limit in first.limits] == [
+        ("params", 25_600_000, "25.6M"),
+        ("flops", 8_400_000_000, "4.2 GMACs"),
+    ]
+    assert first.limits[1].source.text == f"{where}budgets[0].max_flops"
+    assert first.limits[1].source.location == file
+    assert first.limits[1].message == "edge device: see docs/edge.md"
+    assert not first.limits[1].source.direct
+    assert second.key == f"{where}budgets[1].tests"
+
+
+def test_most_projects_have_no_tables(tmp_path):
+    assert load(tmp_path, Settings()) == ()
+    tmp_path.joinpath("pyproject.toml").write_text("[tool.other]\n", encoding="utf-8")
+    assert load(tmp_path, Settings()) == ()
+
+
+KEY = "tool.modelbudget.budgets[0]"
+BAD = [
+    ('max_flop = "1G"\ntests = "*"', f"{KEY}.max_flop: unknown key; did you mean 'max_flops'?"),
+    ('max_flops = "1G"\ntest = "*"', f"{KEY}.test: unknown key; did you mean 'tests'?"),
+    ('max_flops = "1G"', f'{KEY}.tests: None is no pattern; write e.g. tests = "tests/vision/*"'),
+    ('max_flops = "1G"\ntests = ["a"]', f"{KEY}.tests: ['a'] is no pattern; *"),
+    ('tests = "*"', f'{KEY}: no limit; write e.g. max_params = "26M"'),
+    ('tests = "*"\nmax_flops = "ten"', f"{KEY}.max_flops: 'ten' is not a quantity; write e.g. \"4 GFLOPs\""),
+    ('tests = "*"\nmax_flops = true', f"{KEY}.max_flops: True is not a quantity; *"),
+    ('tests = "*"\nmax_flops = -1', f"{KEY}.max_flops: -1 is negative; *"),
+    ('tests = "*"\nmax_flops = nan', f"{KEY}.max_flops: NaN is not finite; *"),
+    ('tests = "*"\nmax_flops = ["1G"]', f"{KEY}.max_flops: ['1G'] is not a quantity; *"),
+    ('tests = "*"\nmax_flops = "1G"\nper = "foo"', f"{KEY}.max_flops: per='foo' is not allowed; *"),
+    ('tests = "*"\nmax_flops = "1G"\nmessage = 1', f"{KEY}.max_flops: message=1 is no text; *"),
+    ('tests = "*"\nmax_params = "1G"\nper = "sample"', f'{KEY}.max_params: per="sample": params is no sum *'),
+    ('tests = "*"\nmax_flops = "1G"\ninputs = 1.5', f"{KEY}.max_flops: inputs=1.5 is not understood; *"),
+]
+
+
+def escaped(pattern: str) -> str:
+    return pattern.replace("[", "[[]")
+
+
+@pytest.mark.parametrize(("text", "complaint"), BAD)
+def test_a_malformed_table_is_one_line_with_its_key(pytester, text, complaint):
+    pytester.makepyprojecttoml(f"[[tool.modelbudget.budgets]]\n{text}\n")
+    refused(pytester, f"pyproject.toml: {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "complaint"),
+    [
+        ("modelbudget.toml", "[[budgets", "modelbudget.toml: Expected *"),
+        ("modelbudget.toml", "[[budget]]", "modelbudget.toml: budget: unknown key; budgets stand in [[budgets]], *"),
+        ("modelbudget.toml", "budgets = 1", "modelbudget.toml: budgets: not an array of tables; write [[budgets]]"),
+        ("modelbudget.toml", "[budgets]\ntests = '*'", "modelbudget.toml: budgets: not an array of tables; *"),
+        ("pyproject.toml", "[tool]\nmodelbudget = 1", "pyproject.toml: tool.modelbudget is no table; write *"),
+        (
+            "pyproject.toml",
+            "[tool.modelbudget]\ndevice = 'meta'",
+            "pyproject.toml: tool.modelbudget.device: unknown key; *settings among pytest's own, as modelbudget_<name>",
+        ),
+    ],
+)
+def test_a_malformed_file_is_one_line(pytester, file, text, complaint):
+    pytester.path.joinpath(file).write_text(text, encoding="utf-8")
+    refused(pytester, complaint)
+
+
+def test_two_files_are_one_too_many(pytester):
+    pytester.makepyprojecttoml(PYPROJECT)
+    pytester.path.joinpath("modelbudget.toml").write_text("[[budgets]]\n", encoding="utf-8")
+    refused(pytester, "modelbudget.toml and pyproject.toml ([tool.modelbudget]) both set budgets; keep one")
+
+
+def refused(pytester: pytest.Pytester, complaint: str) -> None:
+    result = pytester.runpytest_inprocess(*OFF)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert len([line for line in result.errlines if line]) == 1
+    result.stderr.fnmatch_lines([escaped(f"ERROR: {complaint}")])
+
+
+@pytest.fixture
+def with_pattern(pytester):
+    """A project of two tests, and a table that covers neither."""
+    pytester.makepyfile(test_it=TWO_TESTS)
+    pytester.makepyprojecttoml('[[tool.modelbudget.budgets]]\ntests = "test_other.py"\nmax_params = "1M"\n')
+    return pytester
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_on_a_full_run_a_pattern_that_covers_nothing_is_an_error(with_pattern, workers):
+    result = with_pattern.runpytest(*OFF, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: pyproject.toml: tool.modelbudget.budgets[[]0].tests: 'test_other.py' matches no test; write *"]
+    )
+    assert "Traceback" not in result.stderr.str() + result.stdout.str()
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("test_it.py",),
+        ("test_it.py", "-n2"),
+        ("-k", "one"),
+        ("--deselect", "test_it.py::test_one"),
+        ("--collect-only",),
+        ("--no-modelbudget",),
+    ],
+)
+def test_on_other_runs_it_is_none(with_pattern, args):
+    assert with_pattern.runpytest(*OFF, *args).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_a_shard_of_a_suite_covers_what_the_suite_covers(with_pattern, workers):
+    with_pattern.makepyprojecttoml('[[tool.modelbudget.budgets]]\ntests = "*one"\nmax_params = "1M"\n')
+    with_pattern.makeconftest("def pytest_collection_modifyitems(items):\n    del items[0]\n")
+    result = with_pattern.runpytest(*OFF, *workers)
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=1)
+
+
+def test_a_module_that_cannot_be_imported_is_the_only_error(with_pattern):
+    with_pattern.makepyfile(test_other="import nowhere")
+    result = with_pattern.runpytest(*OFF)
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stderr.no_fnmatch_line("*matches no test*")
+
+
+def test_later_tables_win_and_marks_win_over_tables(pytester, monkeypatch):
+    found = {}
+
+    def observe(item, budget, settings):
+        found[item.name] = {limit.metric.name: limit.written for limit in budget.limits}
+        return (yield)
+
+    monkeypatch.setattr("pytest_modelbudget.gate.observe", observe)
+    pytester.makepyprojecttoml(
+        """
+        [[tool.modelbudget.budgets]]
+        tests = "*"
+        max_params = "1M"
+        max_flops = "1G"
+
+        [[tool.modelbudget.budgets]]
+        tests = "test_it.py::test_two"
+        max_params = "2M"
+        """
+    )
+    pytester.makepyfile(
+        test_it=f"""
+        import pytest
+        {TWO_TESTS.replace(chr(10), chr(10) + " " * 8)}
+        @pytest.mark.max_params(None)
+        def test_lifted(): pass
+        """
+    )
+    assert pytester.runpytest_inprocess(*OFF).ret == pytest.ExitCode.OK
+    assert found == {
+        "test_one": {"params": "1M", "flops": "1G"},
+        "test_two": {"params": "2M", "flops": "1G"},
+        "test_lifted": {"flops": "1G"},
+    }
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_can_be_limited(tmp_path, metric):
+    text = f'[[budgets]]\ntests = "*"\nmax_{metric} = "0"\n'
+    tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
+    ((limit,),) = [table.limits for table in load(tmp_path, Settings())]
+    assert (limit.metric, limit.value) == (METRICS[metric], 0)

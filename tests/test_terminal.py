@@ -1,0 +1,223 @@
+"""The table at the end of a run.
+
+Net: 58 parameters, 48 MACs a sample (encoder 40 and 32, head 18 and 16). Tiny: 20 parameters, 16 MACs a sample.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from pytest_modelbudget.reporting import terminal
+
+if TYPE_CHECKING:
+    from tests.suite import Run, Suite
+
+SOURCE = """
+@pytest.mark.max_params(60)
+def test_b(): Net()(batch())
+
+@pytest.mark.max_params(50)
+@pytest.mark.max_macs(192)
+def test_a(): Net()(batch())
+
+@pytest.mark.max_params(100)
+class TestMany:
+    @pytest.mark.parametrize("kind", [Tiny, Net, Tiny])
+    def test_it(self, kind): kind()(batch())
+    def test_none(self): pass
+"""
+
+
+def table(run: Run) -> list[str]:
+    """The lines of the table, without its title."""
+    lines = run.lines
+    start = next((i for i, line in enumerate(lines) if "= model budgets =" in line), None)
+    if start is None:
+        return []
+    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("="))
+    return lines[start + 1 : end]
+
+
+def test_the_short_table(suite: Suite):
+    assert table(suite(SOURCE)) == [
+        "test_it.py::TestMany::test_it[Net]  Net",
+        "  params  58 / 100            █████░░░░░  58.0 %",
+        "test_it.py::TestMany::test_it[Tiny0]  Tiny",
+        "  params  20 / 100            ██░░░░░░░░  20.0 %  in 2 tests",
+        "test_it.py::TestMany::test_none",
+        "  params  - / 100             not measured: the test neither calls a model nor …",
+        "test_it.py::test_a  Net",
+        "  macs    96 MACs / 192 MACs  █████░░░░░  50.0 %",
+        "  params  58 / 50             ██████████ 116.0 %  over",
+        "test_it.py::test_b  Net",
+        "  params  58 / 60             █████████░  96.7 %",
+    ]
+
+
+def test_nothing_is_wider_than_the_terminal(suite: Suite):
+    for line in table(suite(SOURCE)):
+        assert len(line) <= 80
+
+
+def test_quiet_shows_failures_only(suite: Suite):
+    assert table(suite(SOURCE, "-q")) == [
+        "test_it.py::test_a  Net",
+        "  params  58 / 50  ██████████ 116.0 %  over",
+    ]
+    assert table(suite("@pytest.mark.max_params(60)\ndef test_b(): Net()(batch())", "-q")) == []
+
+
+def test_verbose_shows_every_test_and_whole_reasons(suite: Suite):
+    lines = table(suite(SOURCE, "-v"))
+    assert [line for line in lines if "::" in line] == [
+        "test_it.py::TestMany::test_it[Net]  Net",
+        "test_it.py::TestMany::test_it[Tiny0]  Tiny",
+        "test_it.py::TestMany::test_it[Tiny1]  Tiny",
+        "test_it.py::TestMany::test_none",
+        "test_it.py::test_a  Net",
+        "test_it.py::test_b  Net",
+    ]
+    assert any(line.endswith("(a fixture, a parameter or an attribute)") for line in lines)
+
+
+def test_more_verbose_shows_the_modules(suite: Suite):
+    lines = table(suite(SOURCE, "-vv", "-k", "test_a"))
+    start = lines.index("Net  2x4  on cpu")
+    assert lines[start + 1].startswith("  params 58  trainable_params 58  size 232 bytes  macs 96 MACs")
+    assert "  test_it.py::test_a" in lines[start:]
+    (encoder,) = [line for line in lines if line.startswith("    encoder  Linear")]
+    assert "params 40" in encoder
+    assert "macs 64 MACs" in encoder
+
+
+def test_it_has_a_verbosity_of_its_own(suite: Suite):
+    suite.pytester.makeini("[pytest]\nverbosity_modelbudget = -1\n")
+    assert len(table(suite(SOURCE, "-v"))) == 2
+    suite.pytester.makeini("[pytest]\nverbosity_modelbudget = 1\n")
+    assert len(table(suite(SOURCE, "-q"))) > 10
+
+
+def test_without_budgets_there_is_no_table(suite: Suite):
+    assert "model budgets" not in suite("def test_it(): Net()(batch())").result.stdout.str()
+
+
+def test_many_limits_make_a_short_table_of_the_most_used(suite: Suite):
+    tests = "".join(f"@pytest.mark.max_params({limit})\ndef test_{limit}(net): pass\n" for limit in range(58, 58 + 30))
+    run = suite("@pytest.fixture\ndef net(): return Net()\n" + tests)
+    lines = table(run)
+    assert len(lines) == 2 * 20 + 1
+    assert lines[-1] == "10 more within budget, less used (-v shows them)"
+    assert lines[0] == "test_it.py::test_58  Net"
+    assert "test_it.py::test_77  Net" in lines
+    assert "test_it.py::test_78  Net" not in lines
+
+
+def test_failures_are_never_left_out(suite: Suite):
+    tests = "".join(f"@pytest.mark.max_params({limit})\ndef test_{limit}(net): pass\n" for limit in range(30, 58))
+    run = suite(
+        "@pytest.fixture\ndef net(): return Net()\n@pytest.mark.max_params(99)\ndef test_99(net): pass\n" + tests
+    )
+    assert sum(line.endswith("over") for line in table(run)) == 28
+
+
+def test_a_warning_says_that_it_is_one(suite: Suite):
+    run = suite("@pytest.mark.max_params(29, level='warn')\ndef test_it(): Net()(batch())")
+    assert table(run)[1] == "  params  58 / 29  ██████████ 200.0 %  over (warning)"
+
+
+def test_every_model_of_the_suite_grouped(suite: Suite):
+    source = """
+def test_c(): Net()(batch())
+def test_b(): Tiny()(batch())
+def test_a(): Net()(batch())
+def test_d(): Net()(batch(1))
+"""
+    lines = table(suite(source, "--modelbudget"))
+    assert [line for line in lines if not line.startswith("  ") or "test_it" in line] == [  # without the figures
+        "Net  2x4  on cpu",
+        "  test_it.py::test_a and 1 more",
+        "Tiny  2x4  on cpu",
+        "  test_it.py::test_b",
+        "Net  1x4  on cpu",
+        "  test_it.py::test_d",
+    ]
+    verbose = table(suite(source, "--modelbudget", "-v"))
+    start = verbose.index("  test_it.py::test_a")
+    assert verbose[start + 1] == "  test_it.py::test_c"
+    assert table(suite(source, "--modelbudget", "-q")) == []
+
+
+def test_figures_of_a_backward_pass_are_shown_where_there_is_one(suite: Suite):
+    without = "\n".join(table(suite("def test_it(): Net()(batch())", "--modelbudget")))
+    assert "memory" in without
+    assert "training_flops" not in without
+    assert "training_flops" in "\n".join(
+        table(suite("def test_it(): Net()(batch()).sum().backward()", "--modelbudget"))
+    )
+
+
+class Latin(io.StringIO):
+    encoding = "latin-1"
+
+
+def drawn(pytestconfig: pytest.Config, results: dict[str, Any], verbosity: int = 0) -> str:
+    reporter = TerminalReporter(pytestconfig, Latin())
+    terminal.write(reporter, results, ["@max_params(1) at a.py:1 measured none"], verbosity)
+    text = reporter._tw._file.getvalue()
+    return str(text)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    return {
+        "metric": "params",
+        "relative": False,
+        "model": "Net",
+        "module": "",
+        "per": "call",
+        "level": "error",
+        "outcome": "within",
+        "failed": False,
+        "measured": "1",
+        "limit": "2",
+        "used": 0.5,
+        "reason": "",
+        "unknown": {},
+        "source": {"text": "@max_params(2)", "location": "a.py:1", "direct": True},
+        **changes,
+    }
+
+
+def test_a_terminal_that_only_knows_ascii_gets_ascii(pytestconfig: pytest.Config):
+    rows = [row(), row(outcome="not measured", measured=None, used=None, reason="because " * 20)]
+    text = drawn(pytestconfig, {"a.py::test": {"verdicts": rows, "profiles": []}})
+    assert text.isascii()
+    assert "#####.....  50.0 %" in text
+    assert "because becaus...\n" in text
+    assert "ERROR @max_params(1) at a.py:1 measured none" in text
+
+
+@pytest.mark.parametrize(
+    ("used", "shown"),
+    [
+        (1.0, "100.0 %"),
+        (0.9999, "99.99 %"),
+        (0.99999, "99.999 %"),
+        (1.0000001, "100.00001 %"),
+        (0.0, "0.0 %"),
+        (19.2, "1920.0 %"),
+    ],
+)
+def test_only_what_is_full_reads_full(pytestconfig: pytest.Config, used: float, shown: str):
+    text = drawn(pytestconfig, {"a.py::test": {"verdicts": [row(used=used)], "profiles": []}})
+    (line,) = [line for line in text.splitlines() if line.startswith("  params")]
+    assert line.split(maxsplit=5)[-1] == shown
+
+
+def test_per_and_module_stand_beside_the_metric(pytestconfig: pytest.Config):
+    rows = [row(metric="macs", module="layer4.0", per="sample")]
+    text = drawn(pytestconfig, {"a.py::test": {"verdicts": rows, "profiles": []}})
+    assert "  macs layer4.0 per sample  1 / 2  " in text

@@ -1,0 +1,82 @@
+"""Limits on training, memory and traffic. The arithmetic: Linear(4, 8) without bias on 2 rows, float32."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Suite = Callable[..., pytest.RunResult]
+
+HEADER = """
+import pytest
+import torch
+from torch import nn
+
+@pytest.fixture
+def model():
+    return nn.Linear(4, 8, bias=False)
+
+def batch():
+    return torch.randn(2, 4)
+"""
+
+# Forward 2 x 4 x 8 = 64 MACs; backward the gradient of the weight, another 64. In memory: the weight 128 bytes, input
+# 32, output 64. Moved: weight and input read, output written.
+FITS = {
+    "backward_flops": 128,
+    "training_flops": 256,
+    "memory": 128 + 32 + 64,
+    "traffic": 128 + 32 + 64,
+    "activations": 16,
+}
+
+
+@pytest.mark.parametrize("metric", FITS)
+def test_a_limit_that_is_met_passes_and_one_less_fails(metric: str, pytester: pytest.Pytester) -> None:
+    backward = ".sum().backward()" if metric in ("backward_flops", "training_flops") else ""
+    no_grad = "" if backward else "@torch.no_grad()"
+    for limit, outcome in ((FITS[metric], "passed"), (FITS[metric] - 1, "failed")):
+        test = f"{no_grad}\ndef test_it(model):\n    model(batch()){backward}\n"
+        pytester.makepyfile(f"{HEADER}\n@pytest.mark.max_{metric}({limit})\n{test}")
+        pytester.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(**{outcome: 1})
+
+
+def test_without_a_backward_pass_in_the_test_one_is_run_abstractly(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""{HEADER}
+@pytest.mark.max_training_flops(255)
+def test_it(model):
+    with torch.no_grad():
+        model(batch())
+    assert model.weight.grad is None
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.stdout.fnmatch_lines(
+        ["max_training_flops: Linear 256 FLOPs > 255 FLOPs (+0.4 %) for 2x4", "*256 FLOPs, run abstractly on meta*"]
+    )
+
+
+def test_memory_is_a_figure_of_the_whole_model(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(f'{HEADER}\n@pytest.mark.max_memory("1 MiB", module="layer")\ndef test_it(model): ...\n')
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.stdout.fnmatch_lines(['*module="layer": memory is a figure of the whole model; leave module out*'])
+
+
+def test_what_a_failure_on_memory_says(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_m=f"{HEADER}\n@pytest.mark.max_memory(100)\n@torch.no_grad()\ndef test_it(model):\n    model(batch())\n"
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.stdout.fnmatch_lines(
+        [
+            "max_memory: Linear 224 bytes > 100 bytes (+124.0 %) for 2x4",
+            "  limit     100 bytes from @max_memory(100) at test_m.py:*",
+            "  measured  224 bytes, observed on cpu",
+            "  where     parameters  57.1 %   activations  28.6 %   inputs  14.3 %, at aten::mm",
+        ]
+    )
