@@ -5,8 +5,9 @@ outputs become p: 4h(i+p) and hp. Packed sequences count their true lengths. Per
 further operations in an LSTM and a GRU and 1 in a plain RNN. Activations are the gates, once from the input and once
 from the hidden state, and the projections.
 
-Backward takes twice the forward: each product has two gradients. The unfused backward leaves out the gradient of an
-input or first hidden state that needs none; the fused operators compute it.
+Backward takes twice the forward: each product has two gradients. Those that nobody needs are left out: of an input, of
+the first hidden state, of frozen weights. Fused operators may compute some of them all the same; to book those would
+give one model different figures on different backends.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from .cost import Cost, repeated, total
+from .cost import NOTHING, Cost, repeated, total
 from .formula import Table, contraction, other
 from .sizes import elements
 
@@ -64,8 +65,70 @@ def _network(cell: Cell, data: Tensor, hidden: int, layers: int, bidirectional: 
     return repeated(total(_layer(cell, steps, width, hidden, projected) for width in widths), directions)
 
 
-def _backward(forward: Cost, products: int = 2) -> Cost:
-    return Cost(macs=products * forward.macs, elementwise=2 * forward.elementwise)
+class _Needs(NamedTuple):
+    """Which gradients a layer in one direction has to give, besides that of its hidden states after the first."""
+
+    data: bool
+    state: bool
+    from_data: bool = True
+    """Of the weight that the data is multiplied with."""
+    from_hidden: bool = True
+    projection: bool = True
+
+
+def _layer_backward(
+    cell: Cell, steps: int, first: int, width: int, hidden: int, needs: _Needs, projected: int = 0
+) -> Cost:
+    """The backward of `_layer`; `first` of the steps start from the given state."""
+    gates, recurrent = cell.gates * hidden, projected or hidden
+    through_time = steps if needs.state else max(steps - first, 0)
+    return Cost(
+        macs=steps * gates * width * (needs.data + needs.from_data)
+        + gates * recurrent * (through_time + steps * needs.from_hidden)
+        + steps * hidden * projected * (1 + needs.projection),
+        elementwise=2 * _layer(cell, steps, width, hidden, projected).elementwise,
+    )
+
+
+def _network_backward(
+    cell: Cell,
+    data: Tensor,
+    firsts: Sequence[int],
+    hidden: int,
+    weights: Sequence[Tensor],
+    layers: int,
+    needs: _Needs,
+    projected: int = 0,
+) -> Cost:
+    """The backward of `_network`.
+
+    Args:
+        cell: the kind.
+        data: the input.
+        firsts: for each direction how many rows start from the given state.
+        hidden: features of a hidden state.
+        weights: layer by layer, direction by direction, as modules hold them: from the data, from the hidden state,
+            biases, projection. Empty where the operator does not say.
+        layers: how many.
+        needs: of the first layer, as far as they are not the weights' own.
+        projected: features of a projected hidden state, or 0.
+    """
+    steps, width = _steps(data), data.shape[-1]
+    stride = len(weights) // (layers * len(firsts))
+    cost = NOTHING
+    for layer in range(layers):
+        below = needs.data
+        for direction, first in enumerate(firsts):
+            start = (layer * len(firsts) + direction) * stride
+            trained = [weight.requires_grad for weight in weights[start : start + stride]]
+            own = needs._replace(data=below)
+            if trained:
+                own = _Needs(below, needs.state, trained[0], trained[1], trained[-1])
+            cost = total((cost, _layer_backward(cell, steps, first, width, hidden, own, projected)))
+            # The layer above reads what this one makes of whatever is trained.
+            needs = needs._replace(data=needs.data or own.state or any(trained or own[2:]))
+        width = len(firsts) * (projected or hidden)
+    return cost
 
 
 def one_layer(data: Tensor, mode: int, hidden_size: int) -> Cost:
@@ -73,8 +136,12 @@ def one_layer(data: Tensor, mode: int, hidden_size: int) -> Cost:
     return _layer(_MODES[mode], _steps(data), data.shape[-1], hidden_size)
 
 
-def one_layer_backward(data: Tensor, mode: int, hidden_size: int) -> Cost:
-    return _backward(one_layer(data, mode, hidden_size))
+def one_layer_backward(
+    data: Tensor, from_data: Tensor, from_hidden: Tensor, state: Tensor, mode: int, hidden_size: int
+) -> Cost:
+    needs = _Needs(data.requires_grad, state.requires_grad, from_data.requires_grad, from_hidden.requires_grad)
+    first = state.numel() // hidden_size
+    return _layer_backward(_MODES[mode], _steps(data), first, data.shape[-1], hidden_size, needs)
 
 
 def network(
@@ -86,17 +153,24 @@ def network(
 
 def network_backward(
     data: Tensor,
+    weight: Sequence[Tensor],
+    state: Tensor,
     mode: int,
     hidden_size: int,
     num_layers: int,
     bidirectional: bool,
+    batch_sizes: Sequence[int],
     output_mask: Sequence[bool],
     proj_size: int = 0,
 ) -> Cost:
-    """The gradients of the data always, those of the weights where they are asked for."""
-    *_, for_weights = output_mask
-    forward = network(data, mode, hidden_size, num_layers, bidirectional, proj_size)
-    return _backward(forward, products=1 + for_weights)
+    """The gradients that are asked for: of data, hidden state, cell state, weights."""
+    for_data, for_state, _, for_weights = output_mask
+    needs = _Needs(for_data, for_state, for_weights, for_weights, for_weights)
+    # Backwards in time, packed sequences start from the end of the longest ones.
+    first = state.shape[-2]
+    firsts = [first, batch_sizes[-1] if batch_sizes else first][: 1 + bidirectional]
+    weights = weight if for_weights else ()
+    return _network_backward(_MODES[mode], data, firsts, hidden_size, weights, num_layers, needs, proj_size)
 
 
 def lstm(data: Tensor, states: Sequence[Tensor], num_layers: int, bidirectional: bool) -> Cost:
@@ -105,8 +179,13 @@ def lstm(data: Tensor, states: Sequence[Tensor], num_layers: int, bidirectional:
     return _network(LSTM, data, hidden, num_layers, bidirectional, projected if projected != hidden else 0)
 
 
-def lstm_backward(data: Tensor, states: Sequence[Tensor], num_layers: int, bidirectional: bool) -> Cost:
-    return _backward(lstm(data, states, num_layers, bidirectional))
+def lstm_backward(
+    data: Tensor, states: Sequence[Tensor], params: Sequence[Tensor], num_layers: int, bidirectional: bool
+) -> Cost:
+    state = states[0]
+    needs = _Needs(data.requires_grad, state.requires_grad)
+    firsts = [state.shape[-2]] * (1 + bidirectional)
+    return _network_backward(LSTM, data, firsts, state.shape[-1], params, num_layers, needs)
 
 
 def network_of(cell: Cell) -> CostFunction:
@@ -138,7 +217,7 @@ def gates(weight: int) -> CostFunction:
 
 
 _CUDNN = contraction(network, data="input")
-_CUDNN_BACKWARD = contraction(network_backward, data="input")
+_CUDNN_BACKWARD = contraction(network_backward, data="input", state="hx")
 _LSTM = contraction(lstm, data="input", states="hx")
 _PACKED_LSTM = contraction(lstm, data="data", states="hx")
 _GRU = contraction(network_of(GRU), data="input", state="hx")
@@ -151,7 +230,9 @@ _GRU_GATES = GRU.pointwise + GRU.gates - 1
 
 TABLE: Table = {
     "aten::mkldnn_rnn_layer": contraction(one_layer, data="input"),
-    "aten::mkldnn_rnn_layer_backward": contraction(one_layer_backward, data="input"),
+    "aten::mkldnn_rnn_layer_backward": contraction(
+        one_layer_backward, data="input", from_data="weight1", from_hidden="weight2", state="hx_"
+    ),
     "aten::_cudnn_rnn": _CUDNN,
     "aten::_cudnn_rnn_backward": _CUDNN_BACKWARD,
     "aten::miopen_rnn": _CUDNN,

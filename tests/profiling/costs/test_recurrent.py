@@ -65,9 +65,33 @@ def test_cells(measure, build, macs):
 
 def test_the_fused_backward_takes_twice_the_forward(measure):
     network = nn.LSTM(8, 16)
-    x, states = torch.rand(5, 2, 8, requires_grad=True), tuple(torch.rand(1, 2, 16) for _ in range(2))
+    x, states = torch.rand(5, 2, 8, requires_grad=True), tuple(torch.rand(1, 2, 16, requires_grad=True) for _ in "hc")
     output, _ = network(x, states)
     assert measure(lambda: output.sum().backward()).macs == 2 * 15_360
+
+
+def test_gradients_that_nobody_needs_are_not_booked(measure):
+    network = nn.LSTM(8, 16)
+    output, _ = network(torch.rand(5, 2, 8))
+    # Both weights in each of 10 steps, and the hidden states but the first of each sample: 8 x 64 gates x 16.
+    assert measure(lambda: output.sum().backward()).macs == 15_360 + 8_192
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("data_needs_it", [False, True])
+@pytest.mark.parametrize(
+    "frozen", [(), ("weight_ih_l0",), ("weight_hh_l0",), ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+)
+def test_the_fused_backward_is_booked_as_the_unfused_one(measure, layers, data_needs_it, frozen):
+    def macs(dtype):  # oneDNN has no LSTM in float64: that one runs step by step
+        network = nn.LSTM(8, 16, num_layers=layers, bidirectional=True, dtype=dtype)
+        for name in frozen:
+            for direction in ("", "_reverse"):
+                getattr(network, name + direction).requires_grad_(False)
+        output, _ = network(torch.rand(5, 2, 8, dtype=dtype, requires_grad=data_needs_it))
+        return measure(lambda: output.sum().backward() if output.requires_grad else None).macs
+
+    assert macs(torch.float32) == macs(torch.float64)
 
 
 def test_the_unfused_backward_takes_as_much(measure):
@@ -94,6 +118,20 @@ class TestBackends:
             assert cost_of(op.default, *backward, **sizes, output_mask=[True] * 4).macs == 2 * macs
             frozen = [True, True, True, False]
             assert cost_of(op.default, *backward, **sizes, output_mask=frozen).macs == macs
+            # Without the gradients of the data, 8 wide, and of the state, 16 wide, that 2 of 10 steps start from.
+            first_layer = 2 * (10 * gates * 16 * 8 + 2 * gates * 16 * 16)
+            second_layer = 2 * (2 * gates * 16 * 16)
+            for_weights = [False, False, False, True]
+            figure = cost_of(op.default, *backward, **sizes, output_mask=for_weights).macs
+            assert figure == 2 * macs - first_layer - second_layer
+
+    def test_packed_on_cudnn(self, cost_of):
+        # Lengths 6 and 4: forwards both samples start at once, backwards the longer one alone.
+        sizes = {"mode": 2, "hidden_size": 16, "proj_size": 0, "num_layers": 1, "bidirectional": True}
+        backward = (meta(10, 8), [], 4, None, self.hx)
+        mask = {"batch_sizes": [2, 2, 2, 2, 1, 1], "output_mask": [True, False, False, True]}
+        figure = cost_of(aten._cudnn_rnn_backward.default, *backward, **sizes, **mask).macs
+        assert figure == 2 * 2 * 15_360 - (2 + 1) * 64 * 16
 
     def test_a_projection_on_cudnn(self, cost_of):
         sizes = {"mode": 2, "hidden_size": 16, "proj_size": 5, "num_layers": 1, "bidirectional": False}
@@ -104,7 +142,9 @@ class TestBackends:
         args = ([self.hx, self.hx], [], True, 1, 0.0, True, False, False)
         assert cost_of(aten._lstm_mps.default, self.x, *args).macs == 15_360
         backward = aten.lstm_mps_backward.default
-        assert cost_of(backward, None, None, None, meta(0), meta(0), self.x, meta(0), *args).macs == 2 * 15_360
+        x, states = meta(5, 2, 8).requires_grad_(), [meta(1, 2, 16).requires_grad_() for _ in "hc"]
+        figure = cost_of(backward, None, None, None, meta(0), meta(0), x, meta(0), states, *args[1:]).macs
+        assert figure == 2 * 15_360
 
     def test_the_pointwise_part_of_a_fused_cell_is_other_work(self, cost_of):
         gates, state = meta(2, 64), meta(2, 16)
