@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _F = TypeVar("_F", bound=CostFunction)
+_TORCHS_OWN = ("aten::", "prims::", "quantized::")
 
 _OWN: Table = {
     **elementwise.TABLE,
@@ -208,6 +209,8 @@ def register_cost(operator: object) -> Callable[[_F], _F]:
 
     Raises:
         TypeError: if that is not an operator, or has no argument of the name of one of the function's parameters.
+
+    A function that raises, or returns anything else, is an error of the call that was to be counted.
     """
     name, known = _name_and_overloads(operator)
 
@@ -230,7 +233,10 @@ def _name_and_overloads(operator: object) -> tuple[str, list[OpOverload]]:
     if isinstance(operator, OpOverloadPacket):
         return operator._qualified_op_name, overloads(operator)
     if isinstance(operator, str) and operator.count("::") == 1 and all(operator.split("::")):
-        return operator, _overloads(operator)
+        known = _overloads(operator)
+        if not known and operator.startswith(_TORCHS_OWN):
+            raise TypeError(f"torch has no operator {operator!r}: name one as failures list it, for example 'aten::mm'")
+        return operator, known
     raise TypeError(f"{operator!r} is no operator: pass torch.ops.<library>.<name>, or the string '<library>::<name>'")
 
 
@@ -248,7 +254,10 @@ def _checked(function: CostFunction, name: str) -> CostFunction:
     """The user's function, with its result looked at: a wrong one is an error that names the operator."""
 
     def checked(**values: object) -> Cost:
-        cost: object = function(**values)
+        try:
+            cost: object = function(**values)
+        except Exception as error:
+            raise RuntimeError(f"the cost registered for {name} raised {error!r}: mend {function!r}") from error
         if not isinstance(cost, Cost):
             raise TypeError(f"the cost registered for {name} returned {cost!r}: return Cost(macs=…)")
         if not all(isinstance(figure, int) and figure >= 0 for figure in cost):

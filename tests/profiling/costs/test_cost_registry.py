@@ -118,6 +118,21 @@ def test_what_is_no_operator_is_an_error_that_says_what_is(operator):
         register_cost(operator)
 
 
+def test_a_function_that_raises_is_named_with_its_operator(mylib):
+    @register_cost("mylib::scan")
+    def broken(x):
+        return Cost(macs=x.shape[7])
+
+    with pytest.raises(RuntimeError, match=r"the cost registered for mylib::scan raised IndexError.*: mend .*broken"):
+        cost(mylib.scan.default, x, weight)
+
+
+@pytest.mark.parametrize("name", ["aten::matmull", "aten::mm.nope", "quantized::nope"])
+def test_an_operator_that_torch_does_not_have_is_refused(name):
+    with pytest.raises(TypeError, match=f"torch has no operator '{name}': name one as failures list it"):
+        register_cost(name)
+
+
 @pytest.mark.parametrize(
     ("result", "error"), [(30, TypeError), ((1, 2), TypeError), (Cost(macs=1.5), ValueError), (Cost(-1), ValueError)]
 )
