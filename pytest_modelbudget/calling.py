@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,10 +12,10 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.budget import TensorSpec
-from pytest_modelbudget.profiling.devices import DeviceUnavailableError
+from pytest_modelbudget.profiling.devices import DeviceUnavailableError, NoClockError, check_clock, resolve
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
-from pytest_modelbudget.profiling.run import repeat
+from pytest_modelbudget.profiling.run import repeat, timed
 from pytest_modelbudget.profiling.specification import Specification, UnrepeatableCallError, specify
 
 if TYPE_CHECKING:
@@ -47,12 +48,18 @@ class How(NamedTuple):
         flops_per_mac: 1 or 2.
         backward: whether a backward pass follows.
         root: paths in messages are relative to it.
+        latency: whether the calls are timed.
+        announce: called before a measurement that will take long.
+        notes: what a reader of the figures must know.
     """
 
     device: str
     flops_per_mac: int
     backward: bool
     root: Path
+    latency: bool = False
+    announce: Callable[[], None] = lambda: None
+    notes: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -133,8 +140,24 @@ def _is_pair(value: Any) -> bool:
 
 
 def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], how: How) -> Calls:
+    """The calls made again, all together; timed ones come alone.
+
+    Raises:
+        SubjectError: they cannot be made.
+    """
     try:
-        return repeat(model, calls, device=how.device, backward=how.backward, flops_per_mac=how.flops_per_mac)
+        if how.latency:
+            check_clock(resolve(how.device), model)
+        profiles = repeat(model, calls, device=how.device, backward=how.backward, flops_per_mac=how.flops_per_mac)
+        if how.latency:
+            ((called, specification),) = calls
+            profiles = [
+                (replace(timed(profile, called, specification, how.device, how.announce), notes=how.notes), count)
+                for profile, count in profiles
+            ]
+        return profiles
+    except NoClockError as error:
+        raise SubjectError(str(error), invalid=True) from error
     except DeviceUnavailableError as error:
         raise SubjectError(str(error), invalid=True) from error
     except UninitializedModelError as error:

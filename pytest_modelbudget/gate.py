@@ -58,13 +58,16 @@ def observe(item: pytest.Item, budget: Budget, settings: Settings) -> Generator[
 
 def observation_for(limits: Iterable[Limit], settings: Settings) -> Observation:
     """An observation that sees what the limits need, and no more."""
+    limits = list(limits)
     compute = [limit for limit in limits if limit.metric.source in (Source.COMPUTE, Source.STORAGE)]
+    latency = any(limit.metric.source is Source.CLOCK for limit in limits)
     again = any((limit.device or settings.device) != "auto" or limit.metric.backward for limit in compute)
     return Observation(
-        compute=bool(compute) or settings.observe_all,
-        # Who limits compute wants to know it, compiled or not; who only looks on must not change what runs.
+        compute=bool(compute) or latency or settings.observe_all,
+        # Who limits compute wants to know it, compiled or not; who only looks on, or at the clock, must not change what
+        # runs.
         compiled=not compute,
-        specify=specify_or_explain if again else None,
+        specify=specify_or_explain if again or latency else None,
     )
 
 
@@ -156,6 +159,7 @@ def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Setting
         flops_per_mac=settings.flops_per_mac,
         device=limit.device or settings.device,
         backward=limit.metric.backward,
+        latency=limit.metric.source is Source.CLOCK,
         inputs=limit.inputs,
         fallback=settings.inputs,
     )

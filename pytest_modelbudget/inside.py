@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget.budget import Source
 from pytest_modelbudget.limits import KEYWORDS, limits_of, near
 from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.metrics import Source as Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,8 @@ class InsideTest:
             backward=limit.metric.backward,
             root=self._item.config.rootpath,
         )
+        if limit.metric.source is Origin.CLOCK:
+            how = how._replace(latency=True, device="cpu" if how.device == "auto" else how.device)
         return calling.run(model, args, kwargs, how)
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Level, Limit, Per, Source, TensorSpec
 from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.settings import parse_device, parse_uncounted
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ def limits_of(
     limits = []
     for name, written in quantities.items():
         metric = METRICS[name]
+        if metric.source is Origin.CLOCK and device == "meta":
+            raise LimitError(
+                f'device="meta": nothing is computed there, so {name} has nothing to time; write device="cpu"'
+            )
         if keywords["per"] is not Per.CALL and not metric.additive:
             raise LimitError(f'per="{per}": {name} is no sum over calls or samples; leave per out')
         if module is not None and not metric.has_parts:

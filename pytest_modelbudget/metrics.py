@@ -101,6 +101,14 @@ _ROWS = (
         "memory", Unit.BYTE, "bytes", Source.STORAGE, "peak of the bytes alive at once during a call and its backward"
     ),
     _compute("traffic", Unit.BYTE, "bytes", "bytes read and written by the operators of a forward pass, nothing fused"),
+    Metric(
+        "latency",
+        Unit.SECOND,
+        "seconds",
+        Source.CLOCK,
+        "median wall time of a call on a real device, warmed up, synchronised",
+        additive=True,
+    ),
 )
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}

@@ -83,8 +83,6 @@ def parse(value: object, unit: Unit, flops_per_mac: int = 2) -> Fraction:
         return _parse_text(value.strip(), unit, flops_per_mac)
     if isinstance(value, bool) or not isinstance(value, (Rational, Decimal, float)):
         raise _error(f"{value!r} is not a quantity", unit)
-    if unit is Unit.SECOND and value != 0:
-        raise _error(f"{value!r} has no unit", unit)
     if isinstance(value, float):
         # Not repr(): NumPy's float64 is a float whose repr is "np.float64(1.5)".
         value = Decimal(float.__repr__(value))
@@ -93,6 +91,8 @@ def parse(value: object, unit: Unit, flops_per_mac: int = 2) -> Fraction:
     number = Fraction(value)
     if number < 0:
         raise _error(f"{value} is negative", unit)
+    if unit is Unit.SECOND and number != 0:
+        raise _error(f"{value} has no unit", unit)
     return number
 
 

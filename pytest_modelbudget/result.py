@@ -92,6 +92,7 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "used": None if verdict.used is None else float(verdict.used),
         "reason": verdict.reason,
         "unknown": dict(verdict.unknown),
+        "straddles": verdict.straddles,
         "source": {"text": limit.source.text, "location": limit.source.location, "direct": limit.source.direct},
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from functools import cached_property
+from functools import cached_property, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -227,6 +227,7 @@ class Subjects:
         flops_per_mac: int,
         device: str,
         backward: bool,
+        latency: bool,
         inputs: Inputs | None,
         fallback: str | None,
     ) -> Calls:
@@ -237,6 +238,7 @@ class Subjects:
             flops_per_mac: 1 or 2.
             device: where, or `auto`.
             backward: whether it takes a backward pass; where the test ran none, the calls are repeated with one.
+            latency: whether the calls are repeated to be timed, where the test ran them unless `device` says otherwise.
             inputs: what the limit says to call the model with.
             fallback: the fixture with what to call it with where nobody says.
 
@@ -249,11 +251,16 @@ class Subjects:
         called = any(count for _, count in profiles)
         is_there = device == "auto" or all(profile.device == torch.device(device).type for profile, _ in profiles)
         is_complete = not backward or any(profile.backward_flops for profile, _ in profiles)
-        if called and is_there and is_complete:
+        if called and is_there and is_complete and not latency:
             return profiles
-        key = (subject.number, device, backward, None if called else id(inputs))  # limits keep their inputs alive
+        if latency and device == "auto":
+            device = next((profile.device for profile, _ in profiles if profile.device not in ("", "meta")), "cpu")
+        # limits keep their inputs alive
+        key = (subject.number, device, backward, latency, None if called else id(inputs))
         if key not in self._repeated:
             how = How(device, flops_per_mac, backward, self._root)
+            if latency:
+                how = how._replace(latency=True, announce=partial(self._announce, subject, device), notes=self._notes())
             self._repeated[key] = (
                 self._repeat(subject, how) if called else self._own_call(subject, how, inputs=inputs, fallback=fallback)
             )
@@ -328,9 +335,32 @@ class Subjects:
             again = [(self._module(call.module), call.specification)]
             for profile, _ in repeated(model, again, how):
                 profiles.append((profile, count))
+        if parts and how.latency:
+            raise SubjectError(
+                f"parts of {type(model).__name__} were called outside a call of the model: call the model itself, or "
+                'name the part that is to be timed with model="..."',
+                invalid=True,
+            )
         if parts:
             profiles += repeated(model, parts, how)
         return profiles
+
+    def _announce(self, subject: Subject, device: str) -> None:
+        """A line on the terminal: what takes long should not look as if it hung."""
+        config = self._item.config
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        capture = config.pluginmanager.getplugin("capturemanager")
+        if reporter is None or not reporter.isatty or hasattr(config, "workerinput"):
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"timing {self.describe(subject, alone=True)} on {device} for {self._item.nodeid}")
+
+    def _notes(self) -> tuple[str, ...]:
+        workers = int(getattr(self._item.config, "workerinput", {}).get("workercount", 1))
+        if workers < 2:
+            return ()
+        return (f"{workers} workers of pytest-xdist shared the machine: without -n times are steadier",)
 
     def _module(self, number: int) -> nn.Module:
         module = self._observation.tracker.numbers.module(number)

@@ -96,6 +96,23 @@ class Verdict:
         return self.measured / self.limit.value
 
     @property
+    def interval(self) -> tuple[Fraction, Fraction] | None:
+        """What half of the timed calls took, on the scale of `measured`; None of figures that have no spread."""
+        timing = None if self.profile is None else self.profile.latency_measurement
+        if timing is None or self.limit.metric.source is not Source.CLOCK or self.limit.per is Per.TEST:
+            return None
+        share = self.profile.batch if self.limit.per is Per.SAMPLE and self.profile and self.profile.batch else 1
+        return _fraction(timing.lower) / share, _fraction(timing.upper) / share
+
+    @property
+    def straddles(self) -> bool:
+        """Whether another run might well have judged otherwise."""
+        if self.interval is None or self.limit.value is None:
+            return False
+        lower, upper = self.interval
+        return lower <= self.limit.value < upper
+
+    @property
     def is_failure(self) -> bool:
         """Whether the limit does not hold, or cannot be said to."""
         if self.outcome is Outcome.NOT_MEASURED:
@@ -172,7 +189,7 @@ def figures_of(limit: Limit, calls: Calls) -> Iterator[tuple[str, Fraction | Non
         total = Fraction(0)
         for profile, count in calls:
             value = getattr(profile.modules[path], limit.metric.name) if path else getattr(profile, limit.metric.name)
-            figure = None if value is None else Fraction(value)
+            figure = None if value is None else _fraction(value)
             if figure is not None:
                 total += figure * count
                 if limit.per is Per.SAMPLE and profile.batch:
@@ -181,6 +198,11 @@ def figures_of(limit: Limit, calls: Calls) -> Iterator[tuple[str, Fraction | Non
                 best = figure, profile
         assert best is not None
         yield path, (total if limit.per is Per.TEST and best[0] is not None else best[0]), best[1]
+
+
+def _fraction(figure: float) -> Fraction:
+    """The figure as it is shown: 0.005 seconds are 5 ms."""
+    return Fraction(repr(figure)) if isinstance(figure, float) else Fraction(figure)
 
 
 def _no_match(pattern: str, calls: Calls) -> str:

@@ -11,6 +11,7 @@ import pytest
 import pytest_modelbudget.gate
 import pytest_modelbudget.inside
 import pytest_modelbudget.marks
+import pytest_modelbudget.profiling.latency
 import pytest_modelbudget.reporting.terminal
 import pytest_modelbudget.tables  # noqa: F401
 

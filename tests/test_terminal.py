@@ -186,6 +186,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "used": 0.5,
         "reason": "",
         "unknown": {},
+        "straddles": False,
         "source": {"text": "@max_params(2)", "location": "a.py:1", "direct": True},
         **changes,
     }

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class DeviceUnavailableError(RuntimeError):
@@ -30,3 +35,17 @@ def resolve(name: str) -> torch.device:
             'or configure modelbudget_device as "auto", "meta" or "cpu"'
         )
     return device
+
+
+class NoClockError(ValueError):
+    """The device does not compute, so there is nothing to time."""
+
+
+def check_clock(device: torch.device, model: nn.Module | None = None) -> None:
+    """Raise NoClockError unless calls take real time on the device."""
+    if device.type == "meta":
+        raise NoClockError('nothing is computed on "meta", so there is no time to measure: write device="cpu"')
+    if model is not None and any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise NoClockError(
+            f"the weights of {type(model).__name__} are on meta, so there is nothing to time: build it on a real device"
+        )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.latency import check_clock, ready
+from pytest_modelbudget.profiling.devices import check_clock
+from pytest_modelbudget.profiling.latency import ready
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +37,7 @@ def measure_durations(model: nn.Module, call: Specification, device: torch.devic
     Raises:
         NoClockError: on `meta`.
     """
-    check_clock(device)
+    check_clock(device, model)
     with ready(model, call, device) as (again, fresh):
         args, kwargs = fresh()
         again(*args, **kwargs)  # warms up

@@ -5,18 +5,19 @@ Probed once, on import. Nothing else in the package may reach for an underscored
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.modules.module as nn_module
+import torch.utils._python_dispatch as python_dispatch
 from torch._C import DispatchKey, DispatchKeySet
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "run_dense_kernel",
     "tracing_resumed",
     "unregister",
+    "without_dispatch_modes",
 ]
 
 current_autograd_node: Callable[[], Any] = torch._C._current_autograd_node
@@ -60,6 +62,17 @@ def tracing_resumed() -> AbstractContextManager[Any]:
     tracer = torch._C._dispatch_key_parse("Tracer")
     included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
     return torch._C._ForceDispatchKeyGuard(included.add(tracer), excluded.remove(tracer))
+
+
+@contextmanager
+def without_dispatch_modes() -> Iterator[None]:
+    """A block in which operators go straight to their kernels, whatever modes this thread is in."""
+    modes = [python_dispatch._pop_mode() for _ in range(torch._C._len_torch_dispatch_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            python_dispatch._push_mode(mode)
 
 
 def is_propagating_shards(frame: FrameType | None) -> bool:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.benchmark import Timer
 
-from pytest_modelbudget.profiling.modules import unobserved
+from pytest_modelbudget.profiling.devices import check_clock
+from pytest_modelbudget.profiling.modules import out_of_the_way
 from pytest_modelbudget.profiling.profile import LatencyMeasurement
 from pytest_modelbudget.profiling.specification import realize
 
@@ -25,22 +26,19 @@ _STEADY = 0.1
 """Enough is enough when the interquartile range is below this share of the median."""
 _LEAST, _MOST = 0.2, 3.0
 """Seconds of timed calls, the warm-up apart; a single call may take longer."""
+_LONG = 0.5
+"""Seconds of a first call that people should be told about: several are to follow."""
 _SINGLE_CALLS = 200
 """How many calls are timed one by one at most: making their arguments takes longer than a short call."""
 
 
-class NoClockError(ValueError):
-    """The device does not compute, so there is nothing to time."""
-
-
-def check_clock(device: torch.device) -> None:
-    """Raise NoClockError unless calls take real time on the device."""
-    if device.type == "meta":
-        raise NoClockError('nothing is computed on "meta", so there is no time to measure: write device="cpu"')
-
-
 def measure_latency(
-    model: nn.Module, call: Specification, device: torch.device, *, most: float = _MOST
+    model: nn.Module,
+    call: Specification,
+    device: torch.device,
+    *,
+    most: float = _MOST,
+    announce: Callable[[], None] = lambda: None,
 ) -> LatencyMeasurement:
     """Time a call of a model, warmed up, with the device synchronised before and after.
 
@@ -49,11 +47,12 @@ def measure_latency(
         call: with what, in which grad mode, under which autocast.
         device: where.
         most: seconds after which to stop, however much the times still vary.
+        announce: called before a measurement that will take long.
 
     Raises:
         NoClockError: on `meta`.
     """
-    check_clock(device)
+    check_clock(device, model)
     with ready(model, call, device) as (run, fresh):
         timer = Timer(
             "run(*args, **kwargs)",
@@ -61,6 +60,8 @@ def measure_latency(
             globals={"run": run, "fresh": fresh},
             num_threads=torch.get_num_threads(),
         )
+        if timer.timeit(1).median > _LONG:  # compiles what is to be compiled, too
+            announce()
         if _holds_state((call.args, call.kwargs)):
             times, block = _one_by_one(timer, most), 1
         else:
@@ -83,7 +84,7 @@ def ready(
 ) -> Iterator[tuple[nn.Module, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]]]:
     """A deep copy of the model on the device and what makes fresh arguments, in the surroundings of the call."""
     with ExitStack() as stack:
-        stack.enter_context(unobserved())
+        stack.enter_context(out_of_the_way())
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else ()))
         again = copy.deepcopy(model).to(device)
         for path, part in again.named_modules():

@@ -98,6 +98,8 @@ class Observation:
         self._compiled = compiled
         self._specify = specify
         self._anatomies: dict[int, Anatomy] = {}
+        self._kept: dict[int, nn.Module] = {}
+        """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
         self.tracker = ModuleTracker(self._on_call, self._on_return, self._note)
@@ -130,6 +132,8 @@ class Observation:
         with unobserved():
             for number in numbers:
                 module = self.tracker.numbers.module(number)
+                if module is not None and self._specify is not None:
+                    self._kept[number] = module
                 if module is not None and number not in self._anatomies:
                     try:
                         self.look_at(module)

@@ -14,14 +14,14 @@ from torch import nn
 
 from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
-from pytest_modelbudget.profiling.devices import resolve
+from pytest_modelbudget.profiling.devices import check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.specification import Specification, realize, specify
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_modelbudget.profiling.profile import Profile
 
@@ -72,20 +72,32 @@ def profile(
     if latency or durations:
         # torch.utils.benchmark takes a while to import.
         from pytest_modelbudget.profiling.durations import measure_durations
-        from pytest_modelbudget.profiling.latency import check_clock, measure_latency
 
-        check_clock(resolve(device))
+        check_clock(resolve(device), model)
     specification = specify(model, tuple(args), dict(kwargs or {}))
     calls = [(model, specification)]
     figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac)[0][0]
     if latency:
-        measured = measure_latency(model, specification, resolve(device))
-        figures = replace(figures, latency=measured.median, latency_measurement=measured)
+        figures = timed(figures, *calls[0], device)
     if durations:
         taken = measure_durations(model, specification, resolve(device))
-        timed = {path: replace(part, duration=taken.get(path)) for path, part in figures.modules.items()}
-        figures = replace(figures, modules=timed)
+        modules = {path: replace(part, duration=taken.get(path)) for path, part in figures.modules.items()}
+        figures = replace(figures, modules=modules)
     return figures
+
+
+def timed(
+    figures: Profile,
+    model: nn.Module,
+    call: Specification,
+    device: str,
+    announce: Callable[[], None] = lambda: None,
+) -> Profile:
+    """The profile with the latency of the call, as `latency.measure_latency` measures it."""
+    from pytest_modelbudget.profiling.latency import measure_latency
+
+    measured = measure_latency(model, call, resolve(device), announce=announce)
+    return replace(figures, latency=measured.median, latency_measurement=measured)
 
 
 def repeat(

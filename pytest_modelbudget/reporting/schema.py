@@ -50,6 +50,13 @@ def schema() -> Schema:
                         }
                     )
                 ),
+                "times": _list(
+                    {
+                        "description": "limits on times, which differ from run to run",
+                        **_object({"id": TEXT}),
+                        "$ref": "#/$defs/verdict",
+                    }
+                ),
                 "unmeasured": _list(TEXT),
                 "changes": _list({"$ref": "#/$defs/change"}),
             }
@@ -90,6 +97,10 @@ def _verdict() -> Schema:
             "bound": _or_null(FIGURE),
             "used": _or_null({"type": "number", "description": "the share of the limit that is used up"}),
             "unknown": {"type": "object", "additionalProperties": COUNT},
+            "straddles": {
+                "type": "boolean",
+                "description": "whether the limit is within the spread of a measured time",
+            },
             "source": _object({"text": TEXT, "location": TEXT, "direct": {"type": "boolean"}}),
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.metrics import METRICS, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -61,6 +61,10 @@ def write(
     if len(shown) < len(rows):
         reporter.write_line(f"{len(rows) - len(shown)} more within budget, less used (-v shows them)")
     writer.profiles(profiles, verbosity)
+    if any(_is_time(verdict) for _, verdict, _ in shown) and reporter.config.pluginmanager.has_plugin("dsession"):
+        reporter.write_line(
+            "workers of pytest-xdist shared the machine while times were measured: they differ less without -n"
+        )
     for complaint in unmeasured:
         reporter.write_line(f"ERROR {complaint}", red=True)
 
@@ -139,6 +143,8 @@ class _Writer:
             use += "  over"
         elif verdict["outcome"] in ("new", "accepted", "not in the baseline"):
             use += f"  {verdict['outcome']}"
+        if verdict["straddles"]:
+            use += "  within the spread of the times"
         if verdict["failed"] and verdict["level"] == "warn":
             use += " (warning)"
         if verdict["unknown"]:
@@ -186,6 +192,10 @@ class _Writer:
     def _shortened(self, text: str, width: int) -> str:
         width = max(width, _BAR)
         return text if len(text) <= width else text[: width - len(self._ellipsis)] + self._ellipsis
+
+
+def _is_time(verdict: Row) -> bool:
+    return verdict["metric"] in METRICS and METRICS[verdict["metric"]].source is Source.CLOCK
 
 
 def _heading(profile: Row) -> Iterator[str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pytest_modelbudget.profiling.latency import NoClockError
+from pytest_modelbudget.profiling.devices import NoClockError
 from pytest_modelbudget.profiling.run import profile
 
 
