@@ -62,7 +62,7 @@ BAD_LIMITS = {
     '"1", module=""': "module='' is no text; write e.g. *",
     '"1", message=3': "message=3 is no text; write e.g. *",
     '"1", inputs=3': "inputs=3 is not understood; write a shape *",
-    '"1", inputs="bacth"': "inputs: there is no fixture 'bacth'; did you mean 'batch'?",
+    '"0", inputs="bacth"': "inputs: there is no fixture 'bacth'; did you mean 'batch'?",
 }
 
 
