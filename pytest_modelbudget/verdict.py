@@ -159,6 +159,8 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
     if limit.value and not closest.measured:
         what = f'module="{limit.module}"' if limit.module else "the model"
         reason = f"no matrix product, convolution or attention ran in {what}"
+        if closest.profile is not None and closest.profile.batch == 0:
+            reason = "the batch was empty: call the model with at least one sample"
         return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=unknown)]
     return [replace(closest, unknown=unknown)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -250,9 +250,7 @@ class Observation:
                     )
                     profiles[key] = profile, 1
         found = list(profiles.values())
-        outside = [
-            (builder.paths[selves[0]][0], works) for selves, works in self.outside() if selves[0] in builder.paths
-        ]
+        outside = self._outside_of(builder)
         if parts or outside:
             backward = {}
             for call, _, _ in parts:
@@ -270,6 +268,45 @@ class Observation:
             )
             found.append((profile, 1))
         return found or [(builder.build([]), 0)]
+
+    def together(self, number: int, flops_per_mac: int) -> Profile:
+        """All calls of a model and all other work of its parts in one profile.
+
+        A call that the profiler itself makes may become several: hooks that call the model again, generators.
+        """
+        profiles = self.profiles(number, flops_per_mac)
+        if len(profiles) == 1 and profiles[0][1] <= 1:
+            return profiles[0][0]
+        builder = _ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
+        trees: list[tuple[CallTree, str]] = []
+        backward: dict[Path, list[Work]] = {}
+        for call in self.tracker.calls:
+            if call.tree is None:
+                continue
+            whole = [(tree, "") for tree in _outermost(call.tree, number)]
+            is_part = not whole and self.contains(number, call.module)
+            trees += [(call.tree, builder.paths[call.module][0])] if is_part else whole
+            for chain, works in (call.backward if is_part else _backward_of(call, number)).items():
+                backward.setdefault(chain, []).extend(works)
+        first = profiles[0][0]
+        profile = builder.build(
+            trees,
+            outside=self._outside_of(builder),
+            backward=backward,
+        )
+        most = max((profile for profile, _ in profiles), key=lambda profile: profile.memory or 0)
+        return replace(
+            profile,
+            memory=most.memory,
+            memory_by_kind=most.memory_by_kind,
+            memory_at=most.memory_at,
+            batch=first.batch,
+            inputs=first.inputs,
+            device=first.device,
+        )
+
+    def _outside_of(self, builder: _ProfileBuilder) -> list[tuple[str, list[Work]]]:
+        return [(builder.paths[selves[0]][0], works) for selves, works in self.outside() if selves[0] in builder.paths]
 
     def has_stray_contractions(self) -> bool:
         """Whether contractions ran in no module, as those of a model written as a function do."""

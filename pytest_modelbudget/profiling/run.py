@@ -7,6 +7,7 @@ import random
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_modelbudget.profiling.profile import Profile
+
+
+class UnseenWorkError(RuntimeError):
+    """A part of the work ran where it could not be seen."""
 
 
 def profile(
@@ -62,6 +67,7 @@ def profile(
         UninitializedModelError: a lazy module has not seen its first input.
         NoClockError: time was asked for on `meta`.
         DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
+        UnseenWorkError: the model calls its parts in threads of its own.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"profile() takes an nn.Module, not {type(model).__name__}: pass the model itself")
@@ -108,7 +114,7 @@ def repeat(
     backward: bool = False,
     flops_per_mac: int = 2,
 ) -> list[tuple[Profile, int]]:
-    """Repeat recorded calls of a model or of its parts on a device.
+    """Repeat recorded calls of a model or of its parts on a device: one profile of all of them.
 
     Args:
         model: whose profiles are asked for.
@@ -130,8 +136,13 @@ def repeat(
         else:
             observation, number, notes = _for_real(model, calls, where, backward=backward)
     how = "abstract" if where.type == "meta" else "observed"
-    profiles = observation.profiles(number, flops_per_mac)
-    return [(replace(profile, device=where.type, how=how, notes=notes), count) for profile, count in profiles]
+    if observation.ran_unseen(number):
+        raise UnseenWorkError(
+            f"{type(model).__name__} calls modules in another thread, where operators cannot be seen: "
+            "its figures would be too small"
+        )
+    profile = observation.together(number, flops_per_mac)
+    return [(replace(profile, device=where.type, how=how, notes=notes), 1)]
 
 
 _Ran = tuple[Observation, int, tuple[str, ...]]
@@ -178,7 +189,7 @@ def _abstractly(
                 torch.set_grad_enabled(backward or (autograd and specification.grad)),
                 observation.under(sys._getframe(), execution.mode),
             ):
-                output = module(*args, **kwargs)
+                output = _exhausted(module(*args, **kwargs))
                 if backward:
                     _backward(output)
                 del output
@@ -205,7 +216,7 @@ def _for_real(
                 if specification.autocast is not None:
                     stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
                 stack.enter_context(observation.under(sys._getframe()))
-                output = module(*args, **kwargs)
+                output = _exhausted(module(*args, **kwargs))
                 if backward:
                     _backward(output)
     return observation, observation.look_at(modules[0]), ()
@@ -222,6 +233,11 @@ def _said(leftovers: Counter[str]) -> tuple[str, ...]:
         f"something outside the model keeps tensors of this run, which have no data ({kept}): "
         'empty that cache after this test, or measure with device="cpu"',
     )
+
+
+def _exhausted(output: Any) -> Any:
+    """What a model returned; of a generator, which has done nothing yet, what it yields."""
+    return list(output) if isinstance(output, GeneratorType) else output
 
 
 def _set_flags(module: nn.Module, specification: Specification) -> None:

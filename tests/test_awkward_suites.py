@@ -1,0 +1,190 @@
+"""Budgets of models that do what no textbook does: each passes where it should, or fails with what to do about it.
+
+Net: 58 parameters, 48 MACs a sample; a batch has two. Tiny: 16 MACs a sample.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.suite import Suite
+
+MODELS = """
+import dataclasses
+import threading
+
+
+class Threads(Net):
+    def forward(self, x):
+        threads = [threading.Thread(target=self.head, args=(torch.ones(1, 8),)) for _ in range(2)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        return self.encoder(x)
+
+class Late(Net):
+    def forward(self, x):
+        super().forward(x)
+        raise ArithmeticError("late")
+
+class Lazily(Net):
+    def forward(self, x):
+        yield super().forward(x)
+        yield super().forward(x)
+
+class Words(Net):
+    def forward(self, words):
+        return super().forward(torch.tensor([[float(len(word))] * 4 for word in words]))
+
+class Attributes(Net):
+    def __getattr__(self, name):
+        try: return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__"): raise
+            return lambda *args, **kwargs: None
+
+class Falsy(Net):
+    def __len__(self): return 0
+
+class Noisy(Net):
+    def forward(self, x):
+        for _ in range(100): print("x" * 100)
+        return super().forward(x) / 0
+
+class Anything(Net):
+    def forward(self, *args, **kwargs):
+        for value in args:
+            if isinstance(value, torch.Tensor): return super().forward(value)
+
+@dataclasses.dataclass
+class Batch:
+    x: torch.Tensor
+    name: str = "first"
+
+class FromDataclass(Net):
+    def forward(self, batch): return super().forward(batch.x)
+
+class Callable:
+    def __call__(self, x): return x @ torch.ones(4, 8)
+
+class Holds:
+    def __init__(self): self.net = Net()
+    def __call__(self, x): return self.net(x)
+"""
+
+
+@pytest.mark.parametrize("device", ["auto", "meta"])
+@pytest.mark.parametrize(
+    ("model", "call", "macs"),
+    [
+        ("Words", "net(['two', 'words'])", 96),
+        ("Attributes", "net(batch())", 96),
+        ("Falsy", "net(batch())", 96),
+        ("Noisy", "net(batch())", 96),
+        ("Anything", "net(None, 'text', 3, batch())", 96),
+        ("FromDataclass", "net(Batch(batch()))", 96),
+        ("Holds", "net(batch())", 96),  # no module, but it calls one
+        ("Net", "torch.func.functional_call(net, dict(net.state_dict()), batch())", 96),
+        ("Net", "[net(rows) for rows in (batch(), batch(1), batch(0))]", 96),
+    ],
+)
+def test_a_budget_of_what_it_takes_holds_and_one_mac_less_does_not(
+    suite: Suite, model: str, call: str, macs: int, device: str
+):
+    run = suite(
+        f"""
+{MODELS}
+@pytest.fixture
+def net(): return {model}()
+
+@pytest.mark.max_macs({macs}, device="{device}")
+def test_within(net): {call}
+
+@pytest.mark.max_macs({macs - 1}, device="{device}")
+def test_over(net): {call}
+"""
+    )
+    assert run.outcomes == {"test_within": "passed", "test_over": "failed"}
+    assert f" {macs} MACs > {macs - 1} MACs" in run.headline("test_over")
+
+
+@pytest.mark.parametrize(
+    ("model", "call", "macs"),
+    [
+        ("Lazily", "list(net(batch()))", 192),
+        ("Late", "[pytest.raises(ArithmeticError, net, batch()) for _ in range(3)]", 96),
+    ],
+)
+def test_what_cannot_be_repeated_is_observed(suite: Suite, model: str, call: str, macs: int):
+    run = suite(
+        f"""
+{MODELS}
+@pytest.fixture
+def net(): return {model}()
+
+@pytest.mark.max_macs({macs})
+def test_within(net): {call}
+
+@pytest.mark.max_macs({macs - 1})
+def test_over(net): {call}
+
+@pytest.mark.max_macs({macs}, device="meta")
+def test_elsewhere(net): {call}
+"""
+    )
+    assert run.outcomes == {"test_within": "passed", "test_over": "failed", "test_elsewhere": "failed"}
+    assert run.headline("test_over").startswith(f"max_macs: {model} {macs} MACs > {macs - 1} MACs")
+    assert "on meta" in run.headline("test_elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("model", "mark", "call", "complaint"),
+    [
+        (
+            "Threads",
+            "",
+            "net(batch())",
+            "Threads was called in another thread, where operators cannot be seen: call it in the thread of the test",
+        ),
+        (
+            "Threads",
+            ", inputs=(2, 4)",
+            "pass",
+            "Threads cannot be run on meta (UnseenWorkError: Threads calls modules in another thread, where operators "
+            "cannot be seen: its figures would be too small): call it in the test, give it other inputs=, or another "
+            'device=, for example "cpu"',
+        ),
+        (
+            "Callable",
+            "",
+            "net(batch())",
+            "nothing was measured: matrix products, convolutions or attention ran outside every nn.Module: "
+            "put them in the forward of one",
+        ),
+        ("Callable", ', model="net"', "net(batch())", 'model="net" is no nn.Module but a Callable'),
+        ("torch.Tensor.relu", ', model="net"', "pass", 'model="net" is no nn.Module but a method_descriptor'),
+        ("", ', model="net"', "pass", 'model="net" is no nn.Module but None'),
+        (
+            "Net",
+            "",
+            "net(batch(0))",
+            "nothing was measured: the batch was empty: call the model with at least one sample",
+        ),
+        ("Words", ", inputs=(2,)", "pass", "Words cannot be run on meta (TypeError: len() of a 0-d tensor at "),
+    ],
+)
+def test_what_cannot_be_measured_fails_with_what_to_do(suite: Suite, model: str, mark: str, call: str, complaint: str):
+    made = f"{model}()" if model and "." not in model else model
+    run = suite(
+        f"""
+{MODELS}
+@pytest.fixture
+def net(): return {made or None}
+
+@pytest.mark.max_macs("1T"{mark})
+def test_it(net): {call}
+"""
+    )
+    assert run.headline("test_it").startswith(f"max_macs: {complaint}")
