@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from torch import nn
 
 
@@ -35,6 +38,27 @@ def resolve(name: str) -> torch.device:
             'or configure modelbudget_device as "auto", "meta" or "cpu"'
         )
     return device
+
+
+@contextmanager
+def allocator_peak(device: torch.device) -> Iterator[Callable[[], int | None]]:
+    """Asks the device's caching allocator for the most bytes that it handed out at once during the block.
+
+    That is everything that lived on the device in this process, with the workspaces of its kernels. The allocator's
+    peak statistics begin anew. The function says None where the device has none, as the CPU.
+    """
+    backend: Any = getattr(torch, device.type, None)
+    if not hasattr(backend, "max_memory_allocated"):
+        yield lambda: None
+        return
+    backend.synchronize(device)
+    backend.reset_peak_memory_stats(device)
+
+    def peak() -> int:
+        backend.synchronize(device)
+        return int(backend.max_memory_allocated(device))
+
+    yield peak
 
 
 class NoClockError(ValueError):

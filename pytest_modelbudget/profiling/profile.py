@@ -107,6 +107,8 @@ class Profile:
         macs, flops, elementwise_flops, backward_flops, activations: as in `ModuleProfile`.
         memory: peak of the bytes alive at once during the call and its backward; `memory_by_kind`: of which kind
             they were; `memory_at`: the module and the operator that made the last of them.
+        allocated: where the plugin ran the model on a device with a caching allocator (CUDA, XPU): the most bytes that
+            this handed out at once, beside `memory`, which is the same on every machine.
         latency: median wall time of the call in seconds; `latency_measurement`: with its spread.
         uncounted: operators of unknown cost and how often they ran.
         modules: dotted path -> figures; `""` is the model itself.
@@ -132,6 +134,7 @@ class Profile:
     memory: int | None = None
     memory_by_kind: dict[str, int] = field(default_factory=dict)
     memory_at: tuple[str, str] | None = None
+    allocated: int | None = None
     latency: float | None = None
     latency_measurement: LatencyMeasurement | None = None
     uncounted: dict[str, int] = field(default_factory=dict)

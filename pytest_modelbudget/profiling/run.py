@@ -15,7 +15,7 @@ from torch import nn
 
 from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
-from pytest_modelbudget.profiling.devices import check_clock, resolve
+from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.specification import Specification, realize, specify
@@ -133,8 +133,10 @@ def repeat(
     with one_at_a_time, unobserved():
         if where.type == "meta":
             observation, number, notes = _abstractly_somehow(model, calls, backward=backward)
+            allocated = None
         else:
-            observation, number, notes = _for_real(model, calls, where, backward=backward)
+            observation, number, allocated = _for_real(model, calls, where, backward=backward)
+            notes = ()
     how = "abstract" if where.type == "meta" else "observed"
     if observation.ran_unseen(number):
         raise UnseenWorkError(
@@ -142,7 +144,7 @@ def repeat(
             "its figures would be too small"
         )
     profile = observation.together(number, flops_per_mac)
-    return [(replace(profile, device=where.type, how=how, notes=notes), 1)]
+    return [(replace(profile, device=where.type, how=how, notes=notes, allocated=allocated), 1)]
 
 
 _Ran = tuple[Observation, int, tuple[str, ...]]
@@ -199,7 +201,8 @@ def _abstractly(
 
 def _for_real(
     model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], where: torch.device, *, backward: bool
-) -> _Ran:
+) -> tuple[Observation, int, int | None]:
+    """Returns what was observed, the number of the model in it, and what the device's allocator handed out at most."""
     observation = Observation()
     # Compressed sparse tensors cannot be deep-copied: they are cloned beforehand.
     tensors = (tensor for module in (model, *(module for module, _ in calls)) for tensor in module.buffers())
@@ -208,18 +211,20 @@ def _for_real(
     with _same_random_numbers():
         for module in modules:
             module.to(where)
-        for module, (_, specification) in zip(modules[1:], calls, strict=True):
-            _set_flags(module, specification)
-            args, kwargs = realize(specification, where)
-            with ExitStack() as stack:
-                stack.enter_context(torch.set_grad_enabled(specification.grad or backward))
-                if specification.autocast is not None:
-                    stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
-                stack.enter_context(observation.under(sys._getframe()))
-                output = _exhausted(module(*args, **kwargs))
-                if backward:
-                    _backward(output)
-    return observation, observation.look_at(modules[0]), ()
+        with allocator_peak(where) as peak:
+            for module, (_, specification) in zip(modules[1:], calls, strict=True):
+                _set_flags(module, specification)
+                args, kwargs = realize(specification, where)
+                with ExitStack() as stack:
+                    stack.enter_context(torch.set_grad_enabled(specification.grad or backward))
+                    if specification.autocast is not None:
+                        stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
+                    stack.enter_context(observation.under(sys._getframe()))
+                    output = _exhausted(module(*args, **kwargs))
+                    if backward:
+                        _backward(output)
+            allocated = peak()
+    return observation, observation.look_at(modules[0]), allocated
 
 
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)

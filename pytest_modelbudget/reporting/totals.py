@@ -116,6 +116,8 @@ def _convention(profile: Profile) -> str:
 def _memory(profile: Profile) -> Iterator[Line]:
     if profile.memory is not None:
         yield Line("Peak memory", short_bytes(profile.memory), _peak(profile))
+    if profile.allocated is not None:
+        yield Line("Allocated", short_bytes(profile.allocated), f"at most, by PyTorch's allocator on {profile.device}")
     yield Line("Params and buffers", short_bytes(profile.size), "in their dtypes")
     if profile.read is not None and profile.written is not None:
         yield Line("Read", short_bytes(profile.read))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_modelbudget import profile
+
 KIND = ["parameters", "buffers", "gradients", "inputs", "activations", "temporaries"]
 
 
@@ -93,3 +95,44 @@ def test_tied_parameters_are_there_once(watch: Any) -> None:
     with torch.no_grad():
         watch(model, torch.randn(1, 4))
     assert watch.profile(model).memory_by_kind["parameters"] == 64
+
+
+class Backend:
+    """A device module with a caching allocator, as `torch.cuda` is one."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def synchronize(self, device: torch.device) -> None:
+        self.asked.append("synchronize")
+
+    def reset_peak_memory_stats(self, device: torch.device) -> None:
+        self.asked.append("reset")
+
+    def max_memory_allocated(self, device: torch.device) -> int:
+        self.asked.append("peak")
+        return 3 * 2**20
+
+
+def test_what_the_allocator_of_a_device_handed_out_stands_beside_the_prediction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, x = nn.Linear(4, 8), torch.randn(2, 4)
+    predicted = profile(model, x, device="cpu")
+    assert predicted.allocated is None, "the CPU has no such allocator"
+    backend = Backend()
+    monkeypatch.setattr(torch, "cpu", backend)
+    measured = profile(model, x, device="cpu")
+    assert (measured.allocated, measured.memory) == (3 * 2**20, predicted.memory)
+    assert backend.asked == ["synchronize", "reset", "synchronize", "peak"]
+    line = next(line for line in measured.summary().splitlines() if line.startswith("Allocated"))
+    assert " ".join(line.split()) == "Allocated 3 MiB at most, by PyTorch's allocator on cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_prediction_is_near_the_allocator_of_cuda(backward: bool) -> None:
+    model = nn.Sequential(nn.Linear(4096, 4096), nn.ReLU(), nn.Linear(4096, 4096))
+    found = profile(model, torch.randn(1024, 4096), device="cuda", backward=backward)
+    # cuBLAS keeps a workspace of its own; the rest are blocks of 512 bytes.
+    assert found.memory <= found.allocated <= found.memory + 64 * 2**20
