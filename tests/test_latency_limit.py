@@ -113,6 +113,7 @@ def test_unknown_inputs(net): pass
     assert "say with inputs= what to call it with" in run.headline("test_unknown_inputs")
 
 
+@pytest.mark.usefixtures("dynamo")  # decompositions on meta import it
 def test_what_cannot_be_timed_is_refused(suite: Suite):
     run = suite(
         f"""{NET}
