@@ -5,16 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.pytester import SysModulesSnapshot
 
 # pytester forgets the modules that a test has imported, and torch cannot be imported twice into one process.
 import pytest_modelbudget.gate  # noqa: F401
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from tests.suite import Suite
 
 pytest_plugins = ["pytester"]
+
+_snapshot = SysModulesSnapshot.__init__
+
+
+def _keep_torch(self: SysModulesSnapshot, preserve: Callable[[str], bool] | None = None) -> None:
+    """What is imported on the way, as Dynamo is by a kernel written in Python, must be kept, too."""
+    _snapshot(
+        self,
+        lambda name: (
+            name.startswith(("torch", "sympy", "mpmath", "numpy")) or (preserve is not None and preserve(name))
+        ),
+    )
+
+
+SysModulesSnapshot.__init__ = _keep_torch  # type: ignore[method-assign]
 
 
 @pytest.fixture
