@@ -9,6 +9,7 @@ import pytest
 
 from pytest_modelbudget.budget import Limit, Per, Source
 from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.profiling import latency
 from pytest_modelbudget.profiling.profile import LatencyMeasurement, ModuleProfile, Profile
 from pytest_modelbudget.quantity import parse
 from pytest_modelbudget.reporting.failure import verdict_text
@@ -16,6 +17,14 @@ from pytest_modelbudget.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:
     from tests.suite import Suite
+
+
+@pytest.fixture(autouse=True)
+def in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How steady the times are does not matter here."""
+    monkeypatch.setattr(latency, "_LEAST", 0.01)
+    monkeypatch.setitem(latency.measure_latency.__kwdefaults__, "most", 0.02)
+
 
 AN_HOUR, NOTHING = '"3600 s"', '"1 ns"'
 NET = "\n@pytest.fixture\ndef net(): return Net()\n"
