@@ -51,12 +51,14 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
             # Taken from one place and put into another.
             explained[_parent(change.path)] += after[change.path]
             explained[_parent(change.before)] -= after[change.path]
+    sharing = _sharing(before) | _sharing(after)
     # Deepest first, so that what the children explain is complete when their parent is looked at.
     for path in sorted(before.keys() & after.keys(), key=_depth, reverse=True):
         delta = after[path] - before[path]
         own = delta - explained[path]
-        # Of an opposite sign it is not this module's: parts that are shared count for each that holds them.
-        if own and (not explained[path] or (own > 0) == (delta > 0)) and delta:
+        # Where parts are shared they count for each that holds them; a rest of another sign than the change comes
+        # from counting them twice.
+        if own and (path not in sharing or not explained[path] or own * delta > 0):
             changes.append(ModuleChange(path, "grown" if own > 0 else "shrunk", own))
         if path:
             explained[_parent(path)] += delta
@@ -96,6 +98,15 @@ def _rolled_up(changes: Iterable[ModuleChange], depth: int) -> list[ModuleChange
 
 def _weight(change: ModuleChange) -> Figure:
     return max(change.delta, -change.delta)
+
+
+def _sharing(figures: Figures) -> set[str]:
+    """The modules that are less than the sum of what is right below them."""
+    parts: dict[str, Figure] = defaultdict(int)
+    for path, figure in figures.items():
+        if path:
+            parts[_parent(path)] += figure
+    return {path for path, figure in parts.items() if figure > figures.get(path, 0)}
 
 
 def _roots(here: Figures, there: Figures) -> list[str]:
