@@ -9,6 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.traffic import stored_bytes
 
 if TYPE_CHECKING:
@@ -40,17 +41,21 @@ class Peak(NamedTuple):
     where: Where
 
 
-class _Storage(weakref.ref[Any]):
-    """A storage that is followed until it dies."""
-
-    __slots__ = ("account", "birth", "key", "kind", "size", "where")
-
+class _Facts(NamedTuple):
     key: int
     size: int
     kind: int
     birth: int
     where: Where
+
+
+class _Storage(weakref.ref[Any]):
+    """A storage that is followed until it dies."""
+
+    __slots__ = ("account", "facts")
+
     account: Account
+    facts: _Facts
 
 
 class Account:
@@ -82,7 +87,7 @@ class Account:
     def hold(self, holding: Holding) -> None:
         """Parameters and buffers are there; those of lazy modules were taken for activations until now."""
         for key in holding.storages & self._followed.keys():
-            storage = self._followed.pop(key)
+            storage = self._followed.pop(key).facts
             self._live[storage.kind] -= storage.size
             if storage.birth <= self._peak_birth:
                 self._at_peak[storage.kind] -= storage.size
@@ -102,6 +107,20 @@ class Account:
         if self._alive + transient > self._peak:
             self._compare(where, kind, transient)
 
+    def made_afresh(self, tensor: torch.Tensor, size: int, where: Where, backward: bool, transient: int) -> None:
+        """As `made`, for a tensor whose storage, of `size` bytes, nobody can have seen before."""
+        holder = tensor.untyped_storage()
+        key = holder._cdata
+        kind = _BACKWARD if backward else _FORWARD
+        self._births = birth = self._births + 1
+        self._followed[key] = storage = _Storage(holder, _died)
+        storage.account = self
+        storage.facts = _Facts(key, size, kind, birth, where)
+        self._live[kind] += size
+        self._alive = alive = self._alive + size
+        if alive + transient > self._peak:
+            self._compare(where, kind, transient)
+
     def forward_over(self) -> None:
         """The call has ended; its backward pass may follow."""
         self._in_forward = False
@@ -109,9 +128,11 @@ class Account:
     def remaining(self) -> list[str]:
         """The operators that made what has no data and is still there."""
         return [
-            storage.where[1]
+            storage.facts.where[1]
             for storage in self._followed.values()
-            if storage.kind in (_FORWARD, _BACKWARD) and (held := storage()) is not None and held.device.type == "meta"
+            if storage.facts.kind in (_FORWARD, _BACKWARD)
+            and (held := storage()) is not None
+            and held.device.type == "meta"
         ]
 
     def peak(self) -> Peak:
@@ -135,10 +156,10 @@ class Account:
         key, size, holder = _storage_of(tensor)
         if key in self._followed or key in self._held:
             return
-        storage = _Storage(holder, _died)
-        storage.key, storage.size, storage.kind, storage.where, storage.account = key, size, kind, where, self
-        storage.birth = self._births = self._births + 1
-        self._followed[key] = storage
+        self._births += 1
+        self._followed[key] = storage = _Storage(holder, _died)
+        storage.account = self
+        storage.facts = _Facts(key, size, kind, self._births, where)
         self._live[kind] += size
         self._alive += size
 
@@ -152,22 +173,23 @@ class Account:
             self._short_lived = {_FORWARD: 0, _BACKWARD: 0}
             self._short_lived[kind] = transient
 
-    def died(self, storage: _Storage) -> None:
+    def died(self, facts: _Facts) -> None:
         """A storage is gone."""
-        if self._followed.pop(storage.key, None) is None:
+        key, size, kind, birth, _ = facts
+        if self._followed.pop(key, None) is None:
             return
-        self._live[storage.kind] -= storage.size
-        self._alive -= storage.size
-        if storage.birth > self._peak_birth:
+        self._live[kind] -= size
+        self._alive -= size
+        if birth > self._peak_birth:
             return  # was not there at the peak
-        if (storage.kind == _FORWARD and self._in_forward) or (
-            storage.kind == _BACKWARD and internals.current_autograd_node() is not None
+        if (kind == _FORWARD and self._in_forward) or (
+            kind == _BACKWARD and internals.current_autograd_node() is not None
         ):
-            self._short_lived[storage.kind] += storage.size
+            self._short_lived[kind] += size
 
 
 def _died(storage: Any) -> None:
-    storage.account.died(storage)
+    storage.account.died(storage.facts)
 
 
 def _storage_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
@@ -201,19 +223,23 @@ class Holding(NamedTuple):
 
 def holding_of(module: torch.nn.Module) -> Holding:
     """What a module holds, each storage once and whole: it is alive as long as a part of it is used."""
+    parts = {id(part): part for _, part in paths_of(module)}.values()
     seen: set[int] = set()
     sizes = []
     complete = True
-    for tensors in (module.parameters(), module.buffers()):
+    for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
         total = 0
-        for tensor in tensors:
-            if isinstance(tensor, internals.UninitializedTensorMixin):
-                complete = False
-                continue
-            key, size, _ = _storage_of(tensor)
-            if key not in seen:
-                seen.add(key)
-                total += size
+        for table in tables:
+            for tensor in table.values():
+                if tensor is None:
+                    continue
+                if isinstance(tensor, internals.UninitializedTensorMixin):
+                    complete = False
+                    continue
+                key, size, _ = _storage_of(tensor)
+                if key not in seen:
+                    seen.add(key)
+                    total += size
         sizes.append(total)
     parameters, buffers = sizes
     return Holding(parameters, buffers, frozenset(seen), complete)

@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.compiler import is_compiling
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.memory import Account, Holding, holding_of
+from pytest_modelbudget.profiling.parameters import parameters_of
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ class Work(NamedTuple):
     traffic: Traffic = NO_TRAFFIC
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # a frozen one takes three times as long to make
 class CallTree:
     """One finished call of a module. Interned: equal calls are the same object, so loops cost no memory."""
 
@@ -84,12 +86,12 @@ class Call:
     finished: bool = False
 
 
-class _Entry:
+class Entry:
     """A module call that has not returned yet."""
 
-    __slots__ = ("_is_recomputed", "call", "children", "frame", "module", "number", "path", "work")
+    __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "work")
 
-    def __init__(self, module: torch.nn.Module, number: int, frame: FrameType, call: Call, path: Path) -> None:
+    def __init__(self, module: torch.nn.Module, number: int, frame: FrameType | None, call: Call, path: Path) -> None:
         self.module = module
         self.number = number
         self.frame = frame
@@ -97,12 +99,12 @@ class _Entry:
         self.path = path
         self.work: list[Work] = []
         self.children: list[CallTree] = []
-        self._is_recomputed = path[0] != call.module
+        self.is_recomputed = path[0] != call.module
 
     def made(self, tensors: tuple[torch.Tensor, ...], operator: str, transient: int) -> None:
         """An operator in this module made these."""
         where = (self.path, operator)
-        self.call.memory.made(tensors, where, backward=self._is_recomputed, transient=transient)
+        self.call.memory.made(tensors, where, backward=self.is_recomputed, transient=transient)
 
 
 class ModuleNumbers:
@@ -135,18 +137,19 @@ _trackers: list[ModuleTracker] = []
 
 # Dynamo traces hooks, too: they return first.
 def _enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return
     for tracker in _trackers:
         tracker.enter(module, args)
 
 
-def _leave(module: torch.nn.Module, args: tuple[Any, ...], *kwargs_and_output: Any) -> None:
-    if torch.compiler.is_compiling():
+def _leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
+    if is_compiling():
         return
-    *kwargs, output = kwargs_and_output  # torch forgets the kwargs when the module has raised
+    # Torch forgets the kwargs when the module has raised.
+    kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
     for tracker in _trackers:
-        tracker.leave(module, args, kwargs[0] if kwargs else {}, output)
+        tracker.leave(module, args, kwargs, output)
 
 
 _hooks = internals.GlobalHooks(_enter, _leave)
@@ -209,7 +212,7 @@ class ModuleTracker:
         self._on_return = on_return
         self._on_outside = on_outside
         self._thread = threading.get_ident()
-        self._stacks: dict[int, list[_Entry]] = {self._thread: []}
+        self._stacks: dict[int, list[Entry]] = {self._thread: []}
         self._trees: dict[tuple[Any, ...], CallTree] = {}
         self._holdings: dict[int, Holding] = {}
         # Which module created an autograd node: sequence numbers grow, so the k-th span starts at _starts[k].
@@ -303,34 +306,15 @@ class ModuleTracker:
             self._mark_span(following - 1, span)
             self._mark_span(following, None)
 
-    def book_running(
-        self, works: tuple[Work, ...], made: tuple[torch.Tensor, ...], operator: str, transient: int
-    ) -> None:
-        """As `book`, for an operator of an abstract run, where the innermost open call is taken to be running.
-
-        Frames need not be looked at, because no test runs in it that could leave a call behind.
-        """
-        stack = self._stacks.get(threading.get_ident())
-        if stack and not self.paused:
-            entry = stack[-1]
-            entry.work += works
-            if made:
-                entry.made(made, operator, transient)
-            return
-        frame = sys._getframe(1)
-        for work in works:
-            self.book(work, frame)
-        self.book(None, frame, made, operator, transient)
-
     # -- module calls -------------------------------------------------------------------------------------------
 
-    def enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        """A module is being called."""
+    def enter(self, module: torch.nn.Module, args: tuple[Any, ...], depth: int = 2) -> None:
+        """A module is being called, by torch's own function `depth` frames above."""
         if self.paused:
             return
         if internals.is_tracing():
-            if not self._is_traced(sys._getframe(2)):
-                self._traced = sys._getframe(2)
+            if not self._is_traced(sys._getframe(depth)):
+                self._traced = sys._getframe(depth)
             return
         thread = threading.get_ident()
         node = internals.current_autograd_node()
@@ -341,14 +325,14 @@ class ModuleTracker:
                 self.unseen.add(self.numbers[module])
                 return
             stack = self._stacks.setdefault(thread, [])
-        frame = sys._getframe(2)  # torch's: it lives as long as the call
+        frame = sys._getframe(depth)  # it lives as long as the call
         number = self.numbers[module]
         if stack and self._is_live(stack, frame):
             parent = stack[-1]
             call, path = parent.call, (*parent.path, number)
         else:
             call, path = self._begin(module, number, node, frame, args)
-        stack.append(_Entry(module, number, frame, call, path))
+        stack.append(Entry(module, number, frame, call, path))
         self._mark_span(internals.autograd_sequence_number(), (call, path))
 
     def _begin(
@@ -368,7 +352,7 @@ class ModuleTracker:
         call.path = (number,)
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
-        gradients = (parameter.grad for parameter in module.parameters() if parameter.grad is not None)
+        gradients = (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
         call.memory.open(self._holding(module, number), gradients, tensors_of((args, kwargs)))
         if self._on_call is not None:
             self._on_call(call, module, args, kwargs)
@@ -395,7 +379,7 @@ class ModuleTracker:
         self._close(stack, inputs, shapes_of(output), finished=output is not None)
 
     def _close(
-        self, stack: list[_Entry], inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], *, finished: bool
+        self, stack: list[Entry], inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], *, finished: bool
     ) -> None:
         entry = stack.pop()
         key = (entry.number, tuple(entry.work), tuple(entry.children), inputs, outputs)
@@ -433,7 +417,7 @@ class ModuleTracker:
 
     # -- the call stack -----------------------------------------------------------------------------------------
 
-    def _is_live(self, stack: list[_Entry], frame: FrameType) -> bool:
+    def _is_live(self, stack: list[Entry], frame: FrameType) -> bool:
         """Whether the innermost entry is really running around `frame`, after dropping those that are not."""
         top = stack[-1].frame
         above: FrameType | None = frame
@@ -441,7 +425,7 @@ class ModuleTracker:
             if above is top:
                 return True
             above = above.f_back
-        running = set()
+        running: set[int] = set()
         above = frame
         while above is not None and above is not self._base:
             running.add(id(above))

@@ -13,7 +13,7 @@ from torch import nn
 from pytest_modelbudget.profiling.compilation import eager, unwarned
 from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
 from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, paths_of, state_of
-from pytest_modelbudget.profiling.profile import ModuleProfile, Profile, Shape
+from pytest_modelbudget.profiling.profile import ModuleProfile, Profile, Shape, module_profile
 from pytest_modelbudget.profiling.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Anatomy(NamedTuple):
         return paths
 
 
-@dataclass
+@dataclass(slots=True)
 class _Row:
     """What ran in one module itself, not below it."""
 
@@ -85,6 +85,7 @@ class Observation:
         compute: whether operators are recorded; otherwise only which modules are called.
         compiled: whether compiled code may run compiled, unseen.
         specify: makes what is needed to repeat a call of `(module, args, kwargs)`; None: calls are not repeated.
+        tracker: follows the module calls, where they need not be looked at or repeated.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Observation:
         compute: bool = True,
         compiled: bool = False,
         specify: Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], Any] | None = None,
+        tracker: ModuleTracker | None = None,
     ) -> None:
         self.compute = compute
         self._compiled = compiled
@@ -102,11 +104,11 @@ class Observation:
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
-        self.tracker = ModuleTracker(self._on_call, self._on_return, self._note)
+        self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note)
 
     @contextmanager
     def under(
-        self, base: FrameType, mode: Callable[[ModuleTracker], AbstractContextManager[object]] = Recorder
+        self, base: FrameType, mode: Callable[[Any], AbstractContextManager[object]] = Recorder
     ) -> Iterator[Self]:
         """Observe the block, which runs under the frame `base`, by the `mode` that runs and books its operators."""
         with ExitStack() as stack:
@@ -397,7 +399,7 @@ class _ProfileBuilder:
                 "written": row.written,
                 "backward_flops": self.flops_per_mac * row.backward_macs + row.backward_flops,
             }
-        return ModuleProfile(
+        return module_profile(
             type=self.anatomy.types[path],
             is_container=self.anatomy.containers[path],
             same_as=self._same_as(path),

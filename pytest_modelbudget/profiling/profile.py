@@ -66,6 +66,13 @@ class ModuleProfile:
         return _sum(self.read, self.written)
 
 
+def module_profile(**figures: Any) -> ModuleProfile:
+    """What `ModuleProfile(**figures)` makes, in a third of the time: large models have thousands."""
+    made = object.__new__(ModuleProfile)
+    made.__dict__.update(figures)  # what is not given is found in the class, where dataclasses keep their defaults
+    return made
+
+
 def _sum(*figures: int | None) -> int | None:
     known = [figure for figure in figures if figure is not None]
     return sum(known) if len(known) == len(figures) else None

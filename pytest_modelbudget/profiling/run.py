@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError
+from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
 from pytest_modelbudget.profiling.observation import Observation
+from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.specification import Specification, realize, specify
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _abstractly(
     backward: bool,
     literals: bool = False,
 ) -> _Ran:
-    observation = Observation()
+    observation = Observation(tracker=RunTracker(autograd=autograd))
     # Looked at before the twins are in: originals may share storages.
     number = observation.look_at(model)
     for module, _ in calls:
@@ -246,7 +247,7 @@ def _exhausted(output: Any) -> Any:
 
 
 def _set_flags(module: nn.Module, specification: Specification) -> None:
-    for path, part in module.named_modules():
+    for path, part in paths_of(module):
         training = specification.training.get(path, part.training)
         if part.training is not training:
             part.training = training

@@ -15,6 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from pytest_modelbudget.profiling.modules import tensors_of
+from pytest_modelbudget.profiling.parameters import paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,7 @@ def specify(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return Specification(
         args=args,
         kwargs=kwargs,
-        training={path: part.training for path, part in module.named_modules()},
+        training={path: part.training for path, part in paths_of(module)},
         grad=torch.is_grad_enabled(),
         autocast=autocast,
     )

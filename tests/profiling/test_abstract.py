@@ -396,7 +396,7 @@ def test_the_memo_is_bounded():
 
     bounded = Memo(limit=3)
     for size in range(10):
-        bounded.remember((size,), Answer("aten::zeros", lambda args, kwargs: None, (), None, 0))
+        bounded.remember((size,), Answer(None, "aten::zeros", lambda args, kwargs: None, (), None, 0))
     assert len(bounded) <= 3
     assert bounded.get((9,)) is not None
 
@@ -404,7 +404,7 @@ def test_the_memo_is_bounded():
 def test_it_holds_no_tensors():
     profile(nn.Linear(8, 8), _X)
     assert len(memo)
-    for answer in memo.answers():
+    for answer in dict(memo.items()).values():
         cells = getattr(answer.make, "__closure__", None) or ()
         assert not any(isinstance(cell.cell_contents, torch.Tensor) for cell in cells)
 
@@ -416,8 +416,8 @@ def test_a_wrong_memory_is_found():
     model = Calls(lambda linear, x: torch.tanh(x) + linear(x))
     memo.clear()
     profile(model, _X)
-    wrong = next(key for key in memo if key[0] is torch.ops.aten.tanh.default)
-    memo.remember(wrong, memo.get(wrong)._replace(make=fresh((3, 8), (8, 1), torch.float32)))
+    wrong, answer = next(item for item in memo.items() if item[1].func is torch.ops.aten.tanh.default)
+    memo.remember(wrong, answer._replace(make=fresh((3, 8), (8, 1), torch.float32)))
     with pytest.raises(WrongAnswerError, match="tanh"):
         profile(model, _X)
     memo.clear()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from pytest_modelbudget.profiling.modules import ModuleTracker
+    from pytest_modelbudget.profiling.abstract.tracking import RunTracker
 
 
 class AbstractExecution:
@@ -46,7 +46,7 @@ class AbstractExecution:
         self._autograd = autograd
         self._literals = literals
         self._journal = Journal()
-        self._trackers: list[ModuleTracker] = []
+        self._trackers: list[RunTracker] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> AbstractExecution:
@@ -64,7 +64,7 @@ class AbstractExecution:
         self._stack.__exit__(*exception)
 
     @contextmanager
-    def mode(self, tracker: ModuleTracker) -> Iterator[None]:
+    def mode(self, tracker: RunTracker) -> Iterator[None]:
         """A block in which operators run abstractly and are booked to what `tracker` follows.
 
         Raises:

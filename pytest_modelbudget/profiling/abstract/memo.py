@@ -24,18 +24,21 @@ class Answer(NamedTuple):
     """What an operator does with operands of known shapes.
 
     Attributes:
-        operator: its name.
+        func: the operator; `operator`: its name.
         make: makes the output from the arguments.
         works: what it costs.
         made: picks from the output what is new, rather than an operand or a view of one; None: nothing is.
         transient: bytes that it holds beside what it returns, until it returns.
+        size: bytes of the output where it is one tensor with a storage of its own; else None.
     """
 
+    func: Any
     operator: str
     make: Callable[[tuple[Any, ...], dict[str, Any] | None], Any]
     works: tuple[Work, ...]
     made: Callable[[Any], tuple[Tensor, ...]] | None
     transient: int
+    size: int | None = None
 
 
 class Memo:
@@ -72,13 +75,9 @@ class Memo:
             self._edition = edition
             self.clear()
 
-    def __iter__(self) -> Iterator[Key]:
-        """What has been asked."""
-        return iter(tuple(self._answers))
-
-    def answers(self) -> tuple[Answer, ...]:
-        """What is remembered."""
-        return tuple(self._answers.values())
+    def items(self) -> tuple[tuple[Key, Answer], ...]:
+        """What has been asked, and what is remembered."""
+        return tuple(self._answers.items())
 
     @contextmanager
     def verified(self) -> Iterator[None]:

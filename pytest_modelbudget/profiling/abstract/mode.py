@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.profiling.abstract.journal import Journal
     from pytest_modelbudget.profiling.abstract.signature import Key
-    from pytest_modelbudget.profiling.modules import ModuleTracker
+    from pytest_modelbudget.profiling.abstract.tracking import RunTracker
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -83,7 +83,7 @@ class AbstractMode(TorchDispatchMode):
 
     def __init__(
         self,
-        tracker: ModuleTracker,
+        tracker: RunTracker,
         journal: Journal,
         twin: Callable[[Tensor], Tensor],
         *,
@@ -91,7 +91,9 @@ class AbstractMode(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self._tracker = tracker
+        self._open = tracker.open
         self._journal = journal
+        self._tainted = journal.tainted
         self._twin = twin
         self._autograd = autograd
         self._floats_abstract = autograd
@@ -117,13 +119,26 @@ class AbstractMode(TorchDispatchMode):
         """Answer from memory, or find the answer out and remember it."""
         if types and any(map(dispatches_itself, types)):
             return NotImplemented  # let the subclass say what it is made of: those operators come by here
-        key = signature(func, args, kwargs, self._floats_abstract, self._journal.tainted)
+        key = signature(func, args, kwargs, self._floats_abstract, self._tainted)
         if key is not None:
-            answer = memo.get(key)
+            try:
+                answer = _recall(key)
+            except TypeError:  # a symbol among the numbers
+                answer = key = None
             if answer is not None:
-                operator, make, works, made, transient = answer
+                _, operator, make, works, made, transient, size = answer
                 output = make(args, kwargs)
-                self._book(operator, works, () if made is None else made(output), transient)
+                if self._parts or not self._open or self._tracker.paused:
+                    self._book(operator, works, () if made is None else made(output), transient)
+                else:
+                    entry = self._open[-1]
+                    entry.work += works
+                    if size is not None:
+                        entry.call.memory.made_afresh(
+                            output, size, (entry.path, operator), entry.is_recomputed, transient
+                        )
+                    elif made is not None:
+                        entry.made(made(output), operator, transient)
                 if memo.verify:
                     self._check(func, args, kwargs or {}, output, works)
                 return output
@@ -170,7 +185,8 @@ class AbstractMode(TorchDispatchMode):
         name = func._schema.name
         self._book(name, found.works, found.made, found.transient)
         if key is not None and not told.writes and not found.depends and _is_real(found.output):
-            memo.remember(key, Answer(name, run, found.works, picker(found.output, found.made), found.transient))
+            picked = picker(found.output, found.made)
+            memo.remember(key, Answer(func, name, run, found.works, picked, found.transient, _own_bytes(found)))
         return found.output
 
     def _before_write(self, written: Any, changes_shape: bool) -> None:
@@ -207,7 +223,8 @@ class AbstractMode(TorchDispatchMode):
         make = recipe(args, kwargs, found.output)
         if make is not None:
             made = picker(found.output, found.made)
-            memo.remember(key, Answer(func._schema.name, make, found.works, made, found.transient))
+            answer = Answer(func, func._schema.name, make, found.works, made, found.transient, _own_bytes(found))
+            memo.remember(key, answer)
 
     def _is_leaving(self, func: Any, args: Args, kwargs: Kwargs) -> bool:
         """Whether data is about to be read without an operator: `tolist` and `numpy` come by here for the last time."""
@@ -341,6 +358,18 @@ class AbstractMode(TorchDispatchMode):
             check_cost(func, self._works(func, args, kwargs, output), works)
 
 
+def _own_bytes(found: _Found) -> int | None:
+    """The bytes of an output that is one tensor and new; else None."""
+    output = found.output
+    if len(found.made) != 1 or found.made[0] is not output or output.layout is not torch.strided or output.is_nested:
+        return None
+    if not output.numel():
+        return 0
+    span = sum((size - 1) * stride for size, stride in zip(output.shape, output.stride(), strict=True))
+    return int((span + 1) * output.dtype.itemsize) if output.is_meta else int(output.untyped_storage().nbytes())
+
+
+_recall = memo.get
 _DYNAMO = "torch._dynamo"
 # `tolist` and `numpy(force=True)` ask for them, also where nothing is pending; nobody else does on real numbers.
 _BEFORE_READING = frozenset({torch.ops.aten.resolve_conj.default, torch.ops.aten.resolve_neg.default})

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 SMALL = 1 << 20
 """Elements up to which constants are worth having for real: they may steer the model, and take no time to compute."""
 
+_empty_strided = torch.empty_strided
 _DEPTH = 6  # of containers and plain objects below a module
 _DICTS = (dict, OrderedDict, defaultdict)
 _CONTAINERS = frozenset({*_DICTS, list, set})
+_TABLES = frozenset({"_parameters", "_buffers"})
 _LEAVES = frozenset(
     {int, float, bool, str, bytes, type(None), type, torch.Size, torch.dtype, torch.device, ModuleType}
     | {FunctionType, BuiltinFunctionType, MethodType, complex, range, slice, frozenset}
@@ -46,6 +48,7 @@ class Protection:
         self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id comes twice
         self._filled: list[tuple[Any, Any]] = []
         self._empty: list[Any] = []
+        self._families: dict[type, type | None] = {}
         self._attributes: list[tuple[Any, type, dict[str, Any]]] = []
 
     def __enter__(self) -> Protection:
@@ -56,7 +59,7 @@ class Protection:
                 self._note(model, _DEPTH, tables)
             for table in tables:
                 entries: Iterable[tuple[Any, Any]] = enumerate(table) if isinstance(table, list) else table.items()
-                for key, value in list(entries):
+                for key, value in entries:
                     if isinstance(value, Tensor):
                         table[key] = self.twin(value)
         except BaseException:
@@ -86,6 +89,7 @@ class Protection:
                 container.clear()
         # The twins end here: whoever holds one now has kept it from outside.
         self._twins.clear()
+        self._families.clear()
         self._seen.clear()
         self._attributes.clear()
         self._filled.clear()
@@ -106,16 +110,20 @@ class Protection:
         kind = type(value)
         if kind in _LEAVES or id(value) in self._seen or not depth:
             return
-        if isinstance(value, torch.jit.ScriptModule):
-            self._note_script(value, tables)
-        elif isinstance(value, nn.Module):
+        try:
+            family = self._families[kind]
+        except KeyError:
+            family = self._families[kind] = _family(kind)
+        if family is nn.Module:
             self._note_module(value, tables)
-        elif isinstance(value, (list, set, deque, *_DICTS)):
+        elif family is torch.jit.ScriptModule:
+            self._note_script(value, tables)
+        elif family is list:
             self._note_container(value, depth, tables)
-        elif kind is tuple:
+        elif family is tuple:
             for item in value:
                 self._note(item, depth - 1, tables)
-        elif not isinstance(value, (type, Tensor)) and not kind.__module__.startswith("torch."):
+        elif family is object:
             attributes = getattr(value, "__dict__", None)
             if type(attributes) is dict:
                 self._seen[id(value)] = value
@@ -129,19 +137,18 @@ class Protection:
         self._attributes.append((module, type(module), attributes.copy()))
         for name, value in attributes.items():
             kind = type(value)
-            if kind in _LEAVES or (kind is tuple and _LEAVES.issuperset(map(type, value))):
-                continue
-            # Most of a module's attributes are empty tables of hooks.
             if kind in _CONTAINERS:
+                # Most of a module's attributes are empty tables of hooks.
                 if not value:
                     self._empty.append(value)
-                    continue
-                if name in ("_parameters", "_buffers"):
+                elif name in _TABLES:
                     self._seen[id(value)] = value
                     self._filled.append((value, value.copy()))
                     tables.append(value)
-                    continue
-            self._note(value, _DEPTH, tables)
+                else:
+                    self._note(value, _DEPTH, tables)
+            elif not (kind in _LEAVES or (kind is tuple and _LEAVES.issuperset(map(type, value)))):
+                self._note(value, _DEPTH, tables)
 
     def _note_script(self, script: torch.jit.ScriptModule, tables: list[Any]) -> None:
         """Its parts hold their tensors in C++, behind tables whose entries can be replaced but not removed."""
@@ -165,6 +172,19 @@ class Protection:
             self._note(item, depth - 1, tables)
 
 
+def _family(kind: type) -> type | None:
+    """How values of a class are looked into: as a module, container, tuple or plain object; None: not at all."""
+    if issubclass(kind, torch.jit.ScriptModule):
+        return torch.jit.ScriptModule
+    if issubclass(kind, nn.Module):
+        return nn.Module
+    if issubclass(kind, (list, set, deque, *_DICTS)):
+        return list
+    if kind is tuple:
+        return tuple
+    return None if issubclass(kind, (type, Tensor)) or kind.__module__.startswith("torch.") else object
+
+
 def _refill_table(table: Any, content: dict[Any, Any]) -> None:
     if isinstance(table, dict):
         table.clear()
@@ -182,19 +202,24 @@ def _refill(container: Any, content: Any) -> None:
 
 
 def _twin(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, internals.UninitializedTensorMixin):
+    kind = type(tensor)
+    if kind is nn.Parameter and tensor.layout is torch.strided:  # nearly all
+        twin = _empty_strided(
+            tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META, requires_grad=tensor.requires_grad
+        )
+        twin.__class__ = nn.Parameter
+    elif isinstance(tensor, internals.UninitializedTensorMixin):
         raise UninitializedModelError(
             "the model has a lazy module whose parameters have no shape yet: call it once before it is measured"
         )
-    kind = type(tensor)
     # A class that says itself what its operators do is no plain tensor on meta; its parts are dealt with one by one.
-    if tensor.layout is not torch.strided or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    elif tensor.layout is not torch.strided or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
         return tensor
-    if kind is Tensor and not tensor.is_meta and _may_steer(tensor):
+    elif kind is Tensor and not tensor.is_meta and _may_steer(tensor):
         twin = tensor.detach().to(CPU, copy=True)
     else:
-        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-        if kind is nn.Parameter or issubclass(kind, nn.Parameter):
+        twin = _empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
+        if issubclass(kind, nn.Parameter):
             twin = internals.make_parameter(kind, twin, tensor.requires_grad)
         elif tensor.requires_grad:
             twin.requires_grad = True

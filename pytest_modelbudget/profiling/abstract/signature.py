@@ -20,7 +20,8 @@ Key = tuple[Any, ...]
 _VALUES = frozenset({str, torch.dtype, torch.device, torch.layout, torch.memory_format})
 # 1 == 1.0 == True, but they promote differently.
 _SCALARS = frozenset({float, bool, complex})
-_INTEGERS = {int}
+_COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
+_SAME = object()
 NoneType = type(None)
 
 
@@ -34,6 +35,8 @@ def signature(
     kwargs: dict[str, Any] | None,
     level: bool = False,
     tainted: Container[int] = frozenset(),
+    *,
+    _default_dtype: Callable[[], torch.dtype] = torch.get_default_dtype,
 ) -> Key | None:
     """The key of an operator with its arguments, or None if its answer must not be remembered.
 
@@ -42,20 +45,25 @@ def signature(
     argument is a prefix code, so that two different lists of arguments never look alike. What was learned at one
     `level` does not hold at another, and operators on `tainted` storages are not remembered.
     """
-    key: list[Any] = [func, level, torch.get_default_dtype()]
+    # Hashing an operator runs Python. Its id is good as long as the answer keeps it.
+    key: list[Any] = [id(func), level, _default_dtype()]
+    operands: list[Tensor] = []
     try:
-        seen: dict[int, int] = {}
-        _extend(key.append, args, tainted, seen)
+        _extend(key, args, tainted, operands)
         if kwargs:
             for name, value in kwargs.items():
                 key.append(name)
-                _extend(key.append, (value,), tainted, seen)
+                _extend(key, (value,), tainted, operands)
     except (_NoKeyError, RuntimeError):  # RuntimeError: sparse and nested tensors have no strides
         return None
+    if len(operands) > 1:
+        numbers = [*map(id, operands)]
+        if len(set(numbers)) < len(numbers):
+            key += (_SAME, *map(numbers.index, numbers))
     return tuple(key)
 
 
-def _extend(add: Callable[[Any], None], values: Iterable[Any], tainted: Container[int], seen: dict[int, int]) -> None:
+def _extend(key: list[Any], values: Iterable[Any], tainted: Container[int], operands: list[Tensor]) -> None:
     # The hottest lines of the package: ordered by frequency.
     for value in values:
         kind = type(value)
@@ -64,29 +72,26 @@ def _extend(add: Callable[[Any], None], values: Iterable[Any], tainted: Containe
                 if tainted and value.untyped_storage()._cdata in tainted:
                     raise _NoKeyError
                 # A real parameter was reached past its module; its twin will stand in for it.
-                add(kind)
-            add(value.shape)
-            add(value.stride())
+                key.append(kind)
             dtype = value.dtype
-            add(dtype)
-            add(value.requires_grad)
-            add(seen.setdefault(id(value), len(seen)))
-            if dtype.is_complex:
-                add(value.is_conj())
+            key += (value.shape, value.stride(), dtype, value.requires_grad)
+            operands.append(value)
+            if dtype in _COMPLEX:
+                key.append(value.is_conj())
         elif kind is int or kind is NoneType:
-            add(value)
+            key.append(value)
         elif kind is list or kind is tuple:
-            if set(map(type, value)) == _INTEGERS:
-                add(tuple(value))
+            # A schema's list holds numbers of one kind: the dispatcher has converted them.
+            if value and type(value[0]) is int:
+                key.append((*value,))
             else:
-                add(len(value))
-                _extend(add, value, tainted, seen)
+                key.append(len(value))
+                _extend(key, value, tainted, operands)
         elif kind in _SCALARS:
             if value != value:  # nan is never found again
                 raise _NoKeyError
-            add(kind)
-            add(value)
+            key += (kind, value)
         elif kind in _VALUES:
-            add(value)
+            key.append(value)
         else:
             raise _NoKeyError
