@@ -3,39 +3,83 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from pytest_modelbudget.profiling import durations, latency
 from pytest_modelbudget.profiling.devices import NoClockError
 from pytest_modelbudget.profiling.run import profile
 
 
-class Sleeper(nn.Module):
-    """Takes that many seconds."""
+class Clock:
+    """Stands still but for what `Worker` does: real time depends on what else the machine does."""
 
-    def __init__(self, seconds: float) -> None:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(Worker, "clock", found, raising=False)
+    monkeypatch.setattr(latency, "Timer", partial(latency.Timer, timer=found))
+    monkeypatch.setattr(durations, "time", SimpleNamespace(perf_counter=found))
+    return found
+
+
+class Worker(nn.Module):
+    """Takes that many seconds, call by call; the last ones again and again."""
+
+    clock: Clock
+
+    def __init__(self, *seconds: float) -> None:
         super().__init__()
-        self.seconds = seconds
+        self.seconds = list(seconds)
         self.fc = nn.Linear(2, 2)
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.calls += 1
-        time.sleep(self.seconds)
+        self.clock.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
         return self.fc(x)
 
 
-def test_the_median_of_a_call() -> None:
-    figures = profile(Sleeper(0.02), torch.randn(1, 2), device="cpu", latency=True)
+def test_the_median_of_a_call(clock: Clock) -> None:
+    figures = profile(Worker(0.25), torch.randn(1, 2), device="cpu", latency=True)
     measured = figures.latency_measurement
     assert measured is not None
-    assert figures.latency == measured.median
-    assert 0.02 <= measured.lower <= measured.median <= measured.upper < 0.2
-    assert measured.spread == measured.upper - measured.lower
-    assert measured.runs >= 4
+    assert figures.latency == measured.lower == measured.median == measured.upper == 0.25
+    assert measured.spread == 0
+    assert measured.runs >= 1
     assert (measured.threads, measured.device) == (torch.get_num_threads(), "cpu")
+
+
+def test_the_quartiles_of_calls_that_differ(clock: Clock) -> None:
+    # Each takes longer than the last: nothing holds still, and the measurement ends when its time is up.
+    model = Worker(9, *(0.25 * (index + 1) for index in range(20)))
+    measured = profile(model, torch.randn(1, 2), device="cpu", latency=True).latency_measurement
+    assert measured is not None
+    assert 0.25 <= measured.lower < measured.median < measured.upper <= 5
+    assert measured.runs >= 4
+
+
+def test_real_time_is_what_is_measured() -> None:
+    class Sleeper(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.02)
+            return super().forward(x)
+
+    figures = profile(Sleeper(2, 2), torch.randn(1, 2), device="cpu", latency=True, durations=True)
+    assert figures.latency is not None
+    assert figures.latency >= 0.02
+    assert figures.modules[""].duration is not None
+    assert figures.modules[""].duration >= 0.02
 
 
 def test_the_model_and_the_random_numbers_are_as_before() -> None:
@@ -88,23 +132,27 @@ def test_there_is_no_time_on_meta(what: str) -> None:
         profile(nn.Linear(2, 2), torch.randn(1, 2), **{what: True})
 
 
-def test_durations_are_those_of_all_calls_of_a_module_and_of_what_is_below() -> None:
+def test_durations_are_those_of_all_calls_of_a_module_and_of_what_is_below(clock: Clock) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.twice = Sleeper(0.01)
-            self.part = nn.Sequential(Sleeper(0.005))
+            self.twice = Worker(0.5)
+            self.part = nn.Sequential(Worker(0.25))
             self.never = nn.Linear(2, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.part(self.twice(self.twice(x)))
 
     modules = profile(Net(), torch.randn(1, 2), device="cpu", durations=True).modules
-    durations = {path: module.duration for path, module in modules.items()}
-    assert 0.02 <= durations["twice"] < 0.1
-    assert 0.005 <= durations["part.0"] <= durations["part"] < 0.08
-    assert durations["twice"] + durations["part"] <= durations[""]
-    assert durations["never"] is None
+    taken = {path: module.duration for path, module in modules.items()}
+    assert (taken["twice"], taken["part.0"], taken["part"], taken[""]) == (1, 0.25, 0.25, 1.25)
+    assert taken["never"] is None
+
+
+def test_durations_are_medians_of_warmed_up_runs(clock: Clock) -> None:
+    # The first call warms up; the one that counts operators leaves the model as it was.
+    modules = profile(Worker(9, 0.5, 0.25, 0.75, 0.25, 0.5), torch.randn(1, 2), device="cpu", durations=True).modules
+    assert modules[""].duration == 0.5
 
 
 def test_durations_do_not_switch_off_fused_paths() -> None:
