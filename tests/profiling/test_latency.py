@@ -66,7 +66,7 @@ def test_the_quartiles_of_calls_that_differ(clock: Clock) -> None:
     measured = profile(model, torch.randn(1, 2), device="cpu", latency=True).latency_measurement
     assert measured is not None
     assert 0.25 <= measured.lower < measured.median < measured.upper <= 5
-    assert measured.runs >= 4
+    assert measured.runs >= 3
 
 
 def test_real_time_is_what_is_measured() -> None:
