@@ -162,7 +162,7 @@ class Budgets:
 
             if hint := meant_by(str(report.longrepr)):
                 report.longrepr = f"{report.longrepr}\n{hint}"
-        elif any(node.marks for node, _ in self._nodes_below(collector, report.result)):
+        elif report.passed and any(node.marks for node, _ in self._nodes_below(collector, report.result)):
             from pytest_modelbudget.marks import errors_of
 
             if errors := errors_of(collector, report.result, self._settings):

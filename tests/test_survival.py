@@ -74,6 +74,20 @@ def test_no_body_no_verdict(suite: Suite, option: str):
     assert "model budgets" not in run.result.stdout.str()
 
 
+@pytest.mark.parametrize("args", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_modules_that_skip_themselves_and_modules_that_are_broken(suite: Suite, args: tuple[str, ...]):
+    run = suite(
+        SOURCE,
+        *args,
+        test_skip="pytest.importorskip('no_such_module')\n@pytest.mark.max_params(1)\ndef test_it(): pass",
+        test_whole='pytest.skip("not here", allow_module_level=True)',
+        test_broken="import no_such_module" if not args else "",
+        off=("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest", "--continue-on-collection-errors"),
+    )
+    assert "INTERNALERROR" not in run.result.stdout.str() + run.result.stderr.str()
+    run.result.assert_outcomes(passed=2, failed=1, skipped=2, errors=0 if args else 1)
+
+
 def test_stop_at_the_first_and_start_with_the_last_failed(suite: Suite):
     run = suite(SOURCE, "-x")
     assert run.outcomes == {"test_within": "passed", "test_over": "failed"}
