@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import torch
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.profiling.run import profile
 from pytest_modelbudget.settings import OPTIONS
+from tests.benchmarks import figures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +71,7 @@ def test_the_green_table_is_what_is_printed(pytester: pytest.Pytester) -> None:
 
 
 def test_the_budgets_in_it_are_valid(pytester: pytest.Pytester) -> None:
-    (table,) = blocks("toml")
+    (table,) = [block for block in blocks("toml") if "tool.modelbudget" in block]
     pytester.makepyprojecttoml(table)
     pytester.mkpydir("tests").joinpath("vision").mkdir()
     pytester.path.joinpath("tests", "vision", "test_model.py").write_text(
@@ -78,6 +80,17 @@ def test_the_budgets_in_it_are_valid(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("-v")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*flops*32 FLOPs / 8.4 GFLOPs*"])
+
+
+def test_a_suite_is_gated_without_an_edit(pytester: pytest.Pytester) -> None:
+    (settings,) = [block for block in blocks("toml") if "pytest.ini_options" in block]
+    (record,) = re.findall(r"^    python -m pytest (.*max-growth.*)$", README, re.MULTILINE)
+    pytester.makepyfile(f"{HEADER}\ndef test_model():\n    nn.Linear(4, 4)(torch.ones(1, 4))\n")
+    pytester.runpytest_inprocess(*record.split(), "-W", "ignore").assert_outcomes(passed=1)
+    pytester.makepyprojecttoml(settings)
+    pytester.runpytest_inprocess("-W", "ignore").assert_outcomes(passed=1)
+    pytester.makepyfile(f"{HEADER}\ndef test_model():\n    nn.Linear(4, 5)(torch.ones(1, 4))\n")
+    pytester.runpytest_inprocess("-W", "ignore").assert_outcomes(failed=1)
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
@@ -98,3 +111,44 @@ def test_the_table_of_a_model_is_what_is_printed(torchvision: ModuleType) -> Non
         printed = profile(model, torch.empty(1, 3, 224, 224, device="meta")).summary(width=80, depth=1)
     table = next(text for text in blocks("text") if "FLOPs %" in text)
     assert printed.startswith(table)
+
+
+def said(node: ast.AST) -> str:
+    """The text of a string, with a gap for each value in it."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    return "".join(map(said, node.values)) if isinstance(node, ast.JoinedStr) else "\0"
+
+
+PACKAGE = Path(__file__).parent.parent / "pytest_modelbudget"
+MESSAGES = [
+    said(node)
+    for file in PACKAGE.rglob("*.py")
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    if isinstance(node, (ast.Constant, ast.JoinedStr))
+]
+
+
+def explained() -> list[str]:
+    section = README.partition("## When it says")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize("message", explained())
+def test_the_messages_in_it_are_those_that_are_printed(message: str) -> None:
+    assert any(message in text for text in MESSAGES)
+
+
+def test_the_figures_of_other_counters_stand_beside_ours() -> None:
+    section = README.partition("### Other counters")[2].partition("\n#")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if re.search(r"\d\.\d{3}", line)]
+    assert len(rows) == len(figures.MODELS)
+    for row in rows:
+        assert re.match(r" [\d.]+", row[1])[0] == re.match(r" [\d.]+", row[-1])[0]
+
+
+@pytest.mark.parametrize("name", ["LSTM", "TransformerEncoderLayer", "Mixtral, tiny"])
+def test_our_column_is_what_should_be(name: str, torchvision: ModuleType) -> None:
+    subject = figures.MODELS[name]()
+    with torch.no_grad():
+        assert figures.ours(subject.model.eval(), subject.data) == subject.macs
