@@ -49,6 +49,16 @@ def unwarned() -> Iterator[None]:
         yield
 
 
+_BINARIES = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
+
+
+def binaries_in(module: torch.nn.Module) -> bool:
+    """Whether a module itself holds machine code that AOTInductor made, of whose work little or nothing can be seen."""
+    if not any(name in sys.modules for name in _BINARIES):
+        return False
+    return any(type(value).__name__ == "AOTICompiledModel" for value in vars(module).values())
+
+
 class _StanceSetter(MetaPathFinder, Loader):
     """Waits for the import of Dynamo, then sets its stance."""
 

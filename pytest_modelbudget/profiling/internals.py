@@ -14,6 +14,7 @@ import torch.utils._python_dispatch as python_dispatch
 from torch._C import DispatchKey, DispatchKeySet
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DispatchKey",
     "FakeTensor",
+    "FunctionalTensor",
     "GlobalHooks",
     "HigherOrderOperator",
     "OpOverload",
@@ -47,8 +49,20 @@ current_autograd_node: Callable[[], Any] = torch._C._current_autograd_node
 autograd_sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node created in this thread will get. `torch.fx` maps backward to forward by it, too."""
 
-is_tracing: Callable[[], Any] = torch._C._get_tracing_state
-"""Truthy while `torch.jit.trace` records; not inside an operator that it has recorded."""
+_GRAPH_MODES = [
+    getattr(torch._C._TorchDispatchModeKey, name)
+    for name in ("FUNCTIONAL", "PROXY")
+    if hasattr(torch._C, "_TorchDispatchModeKey")
+]
+
+
+def is_tracing() -> bool:
+    """Whether a graph is being made of what runs: by `torch.jit.trace`, outside of operators that it has recorded, by
+    `make_fx` or by AOTAutograd.
+    """
+    if torch._C._get_tracing_state():
+        return True
+    return any(torch._C._get_dispatch_mode(key) is not None for key in _GRAPH_MODES)
 
 
 def tracing_resumed() -> AbstractContextManager[Any]:
@@ -57,7 +71,7 @@ def tracing_resumed() -> AbstractContextManager[Any]:
     It leaves some operators to the ones that they are made of: not convolution, `_convolution` stands in the graph.
     A mode runs what it gets with the tracer off, and the output would become a constant.
     """
-    if not is_tracing():
+    if not torch._C._get_tracing_state():
         return nullcontext()
     tracer = torch._C._dispatch_key_parse("Tracer")
     included, excluded = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()

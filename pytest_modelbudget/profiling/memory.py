@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.parameters import paths_of
-from pytest_modelbudget.profiling.traffic import stored_bytes
+from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import torch
 
@@ -78,9 +78,9 @@ class Account:
     def open(self, holding: Holding, gradients: Iterable[torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
         """The call begins: parameters, buffers, gradients and inputs are alive."""
         self.hold(holding)
-        for tensor in gradients:
+        for tensor in _parts(gradients):
             self._follow(tensor, _GRADIENTS, NOWHERE)
-        for tensor in inputs:
+        for tensor in _parts(inputs):
             self._follow(tensor, _INPUTS, NOWHERE)
         self._compare(NOWHERE)
 
@@ -201,6 +201,16 @@ def _storage_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
     return storage._cdata, storage.nbytes(), storage
 
 
+def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Tensors, and in the place of those that wrap others what they wrap: a shard, the codes of a quantized weight."""
+    for tensor in tensors:
+        wrapped = inner_tensors(tensor)
+        if wrapped:
+            yield from _parts(wrapped)
+        else:
+            yield tensor
+
+
 def storages_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """The bytes of the storages of tensors, each once and whole."""
     return sum({key: size for key, size, _ in map(_storage_of, tensors)}.values())
@@ -229,17 +239,14 @@ def holding_of(module: torch.nn.Module) -> Holding:
     complete = True
     for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
         total = 0
-        for table in tables:
-            for tensor in table.values():
-                if tensor is None:
-                    continue
-                if isinstance(tensor, internals.UninitializedTensorMixin):
-                    complete = False
-                    continue
-                key, size, _ = _storage_of(tensor)
-                if key not in seen:
-                    seen.add(key)
-                    total += size
+        for tensor in _parts(tensor for table in tables for tensor in table.values() if tensor is not None):
+            if isinstance(tensor, internals.UninitializedTensorMixin):
+                complete = False
+                continue
+            key, size, _ = _storage_of(tensor)
+            if key not in seen:
+                seen.add(key)
+                total += size
         sizes.append(total)
     parameters, buffers = sizes
     return Holding(parameters, buffers, frozenset(seen), complete)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import nn
 
-from pytest_modelbudget.profiling.compilation import eager, unwarned
+from pytest_modelbudget.profiling.compilation import binaries_in, eager, unwarned
 from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
 from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, paths_of, state_of
 from pytest_modelbudget.profiling.profile import ModuleProfile, Profile, Shape, module_profile
 from pytest_modelbudget.profiling.recorder import Recorder
+from pytest_modelbudget.profiling.sharding import notes_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +42,8 @@ class Anatomy(NamedTuple):
     types: dict[str, str]
     containers: dict[str, bool]
     states: dict[str, State]
+    binaries: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def paths(self) -> dict[int, list[str]]:
         """The paths of each module."""
@@ -147,12 +150,17 @@ class Observation:
     def look_at(self, module: nn.Module) -> int:
         """Note what `module` is made of, and return its number."""
         numbers, types, containers = {}, {}, {}
+        binaries = []
         for path, part in paths_of(module):
             numbers[path] = self.tracker.numbers[part]
             types[path] = type(part).__name__
             containers[path] = isinstance(part, _CONTAINERS)
+            if binaries_in(part):
+                binaries.append(path)
         number = numbers[""]
-        self._anatomies[number] = Anatomy(numbers, types, containers, state_of(module))
+        self._anatomies[number] = Anatomy(
+            numbers, types, containers, state_of(module), tuple(binaries), notes_on(module)
+        )
         return number
 
     def anatomy(self, number: int) -> Anatomy:
@@ -183,6 +191,8 @@ class Observation:
                     types=_below(anatomy.types, children[0]),
                     containers=_below(anatomy.containers, children[0]),
                     states=_below(anatomy.states, children[0]),
+                    binaries=tuple(_below(dict.fromkeys(anatomy.binaries, True), children[0])),
+                    notes=anatomy.notes,
                 )
             number = inner
 
@@ -347,6 +357,9 @@ class _ProfileBuilder:
             _add_forward(rows[path], uncounted, works)
         for chain, works in (backward or {}).items():
             _add_backward(rows[self._path_of_chain(chain)], uncounted, works)
+        for path in self.anatomy.binaries:
+            if rows[path].calls:
+                uncounted["AOTInductor's machine code"] += rows[path].calls
         # Parents come before their children: backwards, each row is complete when its parent takes it in.
         for path in reversed(rows):
             if path:
@@ -374,6 +387,7 @@ class _ProfileBuilder:
             how="observed",
             flops_per_mac=self.flops_per_mac or 2,
             calls=max(root.calls, 1) if trees or outside else 0,
+            notes=self.anatomy.notes,
         )
 
     def _memory(self, peak: Peak | None) -> dict[str, Any]:

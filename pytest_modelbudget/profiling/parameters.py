@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.traffic import inner_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,11 +202,10 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 def _storages(tensor: Tensor) -> Iterator[_Storage]:
     """What a tensor is stored in: for subclasses that wrap tensors, and for sparse ones, that of their parts."""
-    if hasattr(tensor, "__tensor_flatten__"):
-        names, _ = tensor.__tensor_flatten__()
-        for part in (getattr(tensor, name) for name in names):
-            if isinstance(part, torch.Tensor):  # a DTensor also names its mesh
-                yield from _storages(part)
+    wrapped = inner_tensors(tensor)
+    if wrapped:
+        for part in wrapped:
+            yield from _storages(part)
         return
     if tensor.layout is torch.sparse_coo:
         yield from _storages(tensor._indices())

@@ -53,6 +53,10 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         """Execute `func` and book it."""
         kwargs = kwargs or {}
+        if internals.FunctionalTensor in types:
+            return func(
+                *args, **kwargs
+            )  # for the mode below, with which AOTAutograd makes a graph: no work of the model
         if not _PLAIN.issuperset(types) and any(dispatches_itself(kind) for kind in types):
             return NotImplemented  # let the subclass say what it is made of: those operators come by here
         if torch.compiler.is_compiling():

@@ -19,11 +19,12 @@ from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, re
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import paths_of
+from pytest_modelbudget.profiling.sharding import check_runs_alone
 from pytest_modelbudget.profiling.specification import Specification, realize, specify
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from pytest_modelbudget.profiling.profile import Profile
 
@@ -68,10 +69,12 @@ def profile(
         UninitializedModelError: a lazy module has not seen its first input.
         NoClockError: time was asked for on `meta`.
         DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
+        ShardedModelError: the model is sharded by FSDP.
         UnseenWorkError: the model calls its parts in threads of its own.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"profile() takes an nn.Module, not {type(model).__name__}: pass the model itself")
+        what = "its .module()" if type(model).__name__ == "ExportedProgram" else "the model itself"
+        raise TypeError(f"profile() takes an nn.Module, not {type(model).__name__}: pass {what}")
     if flops_per_mac not in (1, 2):
         raise ValueError(f"flops_per_mac={flops_per_mac!r} is not allowed: write 2, or 1 where MACs are called FLOPs")
     if not isinstance(args, (tuple, list)):
@@ -131,6 +134,7 @@ def repeat(
         What `profile` raises, and whatever the model raises.
     """
     where = resolve(device)
+    check_runs_alone(model)
     with one_at_a_time, unobserved():
         if where.type == "meta":
             observation, number, notes = _abstractly_somehow(model, calls, backward=backward)
@@ -145,7 +149,7 @@ def repeat(
             "its figures would be too small"
         )
     profile = observation.together(number, flops_per_mac)
-    return [(replace(profile, device=where.type, how=how, notes=notes, allocated=allocated), 1)]
+    return [(replace(profile, device=where.type, how=how, notes=(*profile.notes, *notes), allocated=allocated), 1)]
 
 
 _Ran = tuple[Observation, int, tuple[str, ...]]
@@ -205,10 +209,8 @@ def _for_real(
 ) -> tuple[Observation, int, int | None]:
     """Returns what was observed, the number of the model in it, and what the device's allocator handed out at most."""
     observation = Observation()
-    # Compressed sparse tensors cannot be deep-copied: they are cloned beforehand.
-    tensors = (tensor for module in (model, *(module for module, _ in calls)) for tensor in module.buffers())
-    clones = {id(tensor): tensor.clone() for tensor in tensors if tensor.layout in _COMPRESSED}
-    modules = copy.deepcopy([model, *(module for module, _ in calls)], clones)  # in one go: parts stay parts
+    originals = [model, *(module for module, _ in calls)]
+    modules = copy.deepcopy(originals, _clones(originals))  # in one go: parts stay parts
     with _same_random_numbers():
         for module in modules:
             module.to(where)
@@ -226,6 +228,19 @@ def _for_real(
                         _backward(output)
             allocated = peak()
     return observation, observation.look_at(modules[0]), allocated
+
+
+def _clones(models: Iterable[nn.Module]) -> dict[int, torch.Tensor]:
+    """Of the tensors in models that refuse to be deep-copied, by their ids.
+
+    Compressed sparse ones, and what weight normalisation and pruning leave as the weight that they worked out.
+    """
+    clones = {}
+    for module in (part for model in models for part in model.modules()):
+        for value in (*module._buffers.values(), *vars(module).values()):
+            if isinstance(value, torch.Tensor) and (value.layout in _COMPRESSED or not value.is_leaf):
+                clones[id(value)] = value.detach().clone()
+    return clones
 
 
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)

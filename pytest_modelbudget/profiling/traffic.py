@@ -166,6 +166,18 @@ def stored_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
+def inner_tensors(tensor: Tensor) -> list[Tensor]:
+    """The tensors that a tensor of a subclass wraps; none where it is a plain one."""
+    if type(tensor) in _PLAIN or not hasattr(tensor, "__tensor_flatten__"):
+        return []
+    names, _ = tensor.__tensor_flatten__()
+    parts = (getattr(tensor, name) for name in names)
+    return [part for part in parts if isinstance(part, Tensor)]  # a DTensor also names its mesh
+
+
+_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
 def _plan(func: Any) -> _Plan:
     schema = getattr(func, "_schema", None)
     if schema is None or func.namespace in ("prim", "profiler"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract.operands import CPU, META
@@ -201,7 +202,7 @@ def _refill(container: Any, content: Any) -> None:
         container.extend(content)
 
 
-def _twin(tensor: Tensor) -> Tensor:
+def _twin(tensor: Tensor, *, is_part: bool = False) -> Tensor:
     kind = type(tensor)
     if kind is nn.Parameter and tensor.layout is torch.strided:  # nearly all
         twin = _empty_strided(
@@ -212,10 +213,11 @@ def _twin(tensor: Tensor) -> Tensor:
         raise UninitializedModelError(
             "the model has a lazy module whose parameters have no shape yet: call it once before it is measured"
         )
-    # A class that says itself what its operators do is no plain tensor on meta; its parts are dealt with one by one.
-    elif tensor.layout is not torch.strided or kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+    elif kind.__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        return _twin_of_wrapper(tensor)
+    elif tensor.layout is not torch.strided:
         return tensor
-    elif kind is Tensor and not tensor.is_meta and _may_steer(tensor):
+    elif kind is Tensor and not tensor.is_meta and not is_part and _may_steer(tensor):
         twin = tensor.detach().to(CPU, copy=True)
     else:
         twin = _empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
@@ -225,6 +227,24 @@ def _twin(tensor: Tensor) -> Tensor:
             twin.requires_grad = True
     if tensor.__dict__:  # marks that libraries put on their parameters
         twin.__dict__.update(tensor.__dict__)
+    return twin
+
+
+def _twin_of_wrapper(tensor: Tensor) -> Tensor:
+    """Of a class that says itself what its operators do: around twins of what it wraps.
+
+    Integers there are the codes of a quantized weight, and steer nothing; the offsets of a nested tensor do.
+    """
+    if tensor.is_nested or not is_traceable_wrapper_subclass(tensor):
+        return tensor
+    names, context = tensor.__tensor_flatten__()
+    parts = {name: getattr(tensor, name) for name in names}
+    twins = {name: _twin(part, is_part=True) if isinstance(part, Tensor) else part for name, part in parts.items()}
+    twin: Tensor = type(tensor).__tensor_unflatten__(twins, context, tensor.size(), tensor.stride())
+    if isinstance(tensor, nn.Parameter):
+        twin = nn.Parameter(twin.detach(), tensor.requires_grad)
+    for name, mark in tensor.__dict__.items():
+        twin.__dict__.setdefault(name, mark)
     return twin
 
 

@@ -1,0 +1,123 @@
+"""Models that were made into graphs or machine code: counted as the model itself, or said to be out of sight.
+
+A convolution of 3 to 8 channels, 3 x 3 on 6 x 6: 36 x 8 x 27 MACs a sample; a layer of 288 x 10. Backward, twice as
+much but for the gradient of the input.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from pytest_modelbudget.profiling.run import profile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONVOLUTION, LAYER = 36 * 8 * 27, 288 * 10
+X = torch.ones(2, 3, 6, 6)
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 8, 3, padding=1)
+        self.layer = nn.Linear(288, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(self.convolution(x).relu().flatten(1))
+
+
+def exported(**options: Any) -> nn.Module:
+    return torch.export.export(Net().eval(), (X,), **options).module()
+
+
+def decomposed() -> nn.Module:
+    return torch.export.export(Net().eval(), (X,)).run_decompositions().module()
+
+
+GRAPHS: dict[str, Callable[[], nn.Module]] = {
+    "exported": exported,
+    "exported for any batch": lambda: exported(dynamic_shapes=({0: torch.export.Dim("batch", max=64)},)),
+    "exported without strictness": lambda: exported(strict=False),
+    "decomposed": decomposed,
+    "fx": lambda: torch.fx.symbolic_trace(Net()),
+    "make_fx": lambda: make_fx(Net())(X),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_counts_as_the_model(name: str, watch: Any) -> None:
+    model = GRAPHS[name]()
+    watch(model, X)
+    for figures in (watch.profile(model), profile(model, X), profile(model, X, device="cpu")):
+        assert (figures.macs, figures.uncounted) == (2 * (CONVOLUTION + LAYER), {})
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_making_a_graph_is_no_work(name: str, watch: Any) -> None:
+    def make_and_run() -> nn.Module:
+        return GRAPHS[name]()(X)
+
+    watch(make_and_run)
+    works = [tree.work for call in watch.observation.tracker.calls if call.tree for tree in call.tree.walk()]
+    assert sum(work.cost.macs for works in works for work in works) == 2 * (CONVOLUTION + LAYER)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_what_aot_autograd_compiles_counts_as_the_model(training: bool, watch: Any) -> None:
+    from functorch.compile import aot_module, nop
+
+    model = aot_module(Net(), nop)
+
+    def run() -> None:
+        for _ in range(2):  # the first one makes the graph
+            output = model(X)
+            if training:
+                output.sum().backward()
+
+    watch(run)
+    profiles = watch.profiles(model)  # two: at the second the gradients of the first are there
+    assert sum(count for _, count in profiles) == 2
+    for figures, _ in profiles:
+        assert (figures.macs, figures.uncounted) == (2 * (CONVOLUTION + LAYER), {})
+        assert figures.backward_flops == (2 * 2 * (CONVOLUTION + 2 * LAYER) if training else 0)
+    assert profile(model, X).macs == 2 * (CONVOLUTION + LAYER)
+
+
+def test_an_exported_program_is_no_module() -> None:
+    with pytest.raises(TypeError, match=r"not ExportedProgram: pass its \.module\(\)"):
+        profile(torch.export.export(Net(), (X,)), X)  # type: ignore[arg-type]
+
+
+def test_machine_code_of_aot_inductor_is_work_of_unknown_cost(monkeypatch: pytest.MonkeyPatch, watch: Any) -> None:
+    for name in ("torch.export.pt2_archive._package", "torch._inductor.package.package"):
+        try:
+            kind = importlib.import_module(name).AOTICompiledModel
+            break
+        except (ImportError, AttributeError):
+            continue
+    monkeypatch.setattr(kind, "__call__", lambda self, x: self.loader(x))  # making machine code takes half a minute
+    assert kind.__module__ in sys.modules
+
+    class Deployed(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = kind(lambda x: x[:, :2].clone())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(super().forward(x))
+
+    model = nn.Sequential(Deployed())
+    watch(model, X)
+    figures = watch.profile(model)
+    assert figures.uncounted == {"AOTInductor's machine code": 1}
+    assert figures.macs == 2 * (CONVOLUTION + LAYER)
