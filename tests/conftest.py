@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["pytester"]
 
+# How long an example takes says something about the machine only.
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
+
 _snapshot = SysModulesSnapshot.__init__
 
 
