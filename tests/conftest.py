@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from _pytest.pytester import SysModulesSnapshot
+from hypothesis import settings
 
 # pytester forgets the modules that a test has imported, and torch cannot be imported twice into one process.
 import pytest_modelbudget.gate  # noqa: F401
