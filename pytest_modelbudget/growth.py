@@ -36,7 +36,10 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
     """The modules that changed, those that explain most of the difference first.
 
     A subtree that is new, gone or renamed is one change, and so is a module in which nothing changed but itself.
+    Of a figure that has no parts there is nothing to explain.
     """
+    if before.keys() | after.keys() <= {""}:
+        return []
     gone = _roots(before, after)
     new = _roots(after, before)
     renamed = _renamed(gone, new, before, after)

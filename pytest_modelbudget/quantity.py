@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Rational
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget.metrics import METRICS, Unit
@@ -199,6 +201,16 @@ def format(value: int | Fraction | float, unit: Unit, *, against: int | Fraction
         if other == exactly or text != _scaled(other, unit, digits):
             return text
     return f"{_grouped(exactly)}{_suffix(unit, '')}"
+
+
+def ceiling(value: int | Fraction, unit: Unit, digits: int = 3) -> str:
+    """`8.18 GFLOPs`: the value, rounded up to that many digits: a limit that it keeps."""
+    exactly = Fraction(value)
+    prefix, scale = max((one for one in _SHOWN[unit] if exactly >= one[1]), key=itemgetter(1), default=_SHOWN[unit][0])
+    places = max(0, digits - len(str(int(exactly / scale))))
+    # Without separators: `parse` takes none before a prefix.
+    shown = _grouped(Fraction(math.ceil(exactly / scale * 10**places), 10**places)).replace(",", "")
+    return f"{shown}{_suffix(unit, prefix)}"
 
 
 def exact(value: int | Fraction | float, metric: Metric) -> str:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget import baseline, files, update
 from pytest_modelbudget.baseline import BaselineError
-from pytest_modelbudget.reporting.growth import change_text, unit_of, where
+from pytest_modelbudget.reporting.changes import DONE, LEFT, lines_of
 from pytest_modelbudget.update import Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_modelbudget.baseline import Entries, Key
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from pytest_modelbudget.update import Change
 
 _SHOWN = 50
-"""How many changes are printed; the diff of the baseline has them all."""
+"""How many lines say what an update changed; the diff of the baseline has it all."""
+
+_HINTS = 5
+"""How many lines say what it could change where nobody asked."""
+
+_ACCEPT = "python -m pytest --lf --modelbudget-update=raise"
 
 
 class Recording(NamedTuple):
@@ -27,7 +32,7 @@ class Recording(NamedTuple):
     Attributes:
         entries: as they were before.
         measured: of the tests that passed.
-        changes: what changed, or would with the right word.
+        changes: what changed, or would with the right word, those of tests that failed included.
         stale: the entries of vanished tests that are still there.
         lines: what to print, each with whether it is an error.
     """
@@ -56,20 +61,28 @@ def record(
         settings: of the run.
         incomplete: why the run is no measure of the whole suite; empty where it is.
     """
-    measured = {
-        key: entry
-        for test, result in results.items()
-        if outcomes.get(test) == "passed"
-        for key, entry in map(baseline.of_row, result["entries"])
-    }
+    measured, failed = (
+        {
+            key: entry
+            for test, result in results.items()
+            if outcomes.get(test) == outcome
+            for key, entry in map(baseline.of_row, result["entries"])
+        }
+        for outcome in ("passed", "failed")
+    )
+    outgrown = {key for key in failed if _outgrew(key, results[key.test]["verdicts"])}
+
+    def held_against(entries: Entries) -> Recording:
+        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path)
+
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run
     try:
         if not writes:
-            return _recording(baseline.load(path), measured, outcomes, settings, incomplete, path)
+            return held_against(baseline.load(path))
         # Between reading and writing nobody else may write; the tests were held against an older copy.
         with files.locked(path):
-            recording = _recording(baseline.load(path), measured, outcomes, settings, incomplete, path)
+            recording = held_against(baseline.load(path))
             after = update.applied(recording.entries, recording.changes)
             if after != recording.entries:
                 baseline.save(path, after)
@@ -82,6 +95,8 @@ def record(
 def _recording(
     entries: Entries,
     measured: Entries,
+    failed: Entries,
+    outgrown: Collection[Key],
     outcomes: Mapping[str, str],
     settings: Settings,
     incomplete: str,
@@ -90,61 +105,65 @@ def _recording(
     gone = [] if incomplete else update.vanished(entries, measured, outcomes)
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
     changes = update.changes(entries, measured, settings.update, gone=gone, not_lower=not_lower)
+    changes += [
+        change._replace(refused=_FAILED if change.needs in settings.update else change.refused)
+        for change in update.changes(entries, failed, ())
+    ]
+    changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
-    lines = [(line, False) for line in _lines(changes, settings, path, incomplete)]
+    lines = [(line, False) for line in _lines(changes, settings, path, incomplete, outgrown)]
     return Recording(entries, measured, changes, stale, lines)
 
 
-def _lines(changes: list[Change], settings: Settings, path: Path, incomplete: str) -> Iterator[str]:
+_FAILED = "the test failed"
+
+
+def _outgrew(key: Key, verdicts: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a test failed because this figure grew."""
+    return any(
+        verdict["relative"]
+        and verdict["outcome"] == "exceeded"
+        and (verdict["model"], verdict["metric"], verdict["per"]) == (key.model, key.metric, key.per)
+        for verdict in verdicts
+    )
+
+
+def _lines(
+    changes: list[Change], settings: Settings, path: Path, incomplete: str, outgrown: Collection[Key]
+) -> Iterator[str]:
     if settings.update_refused:
         yield f"the baseline was not updated: {settings.update_refused}"
     done = [change for change in changes if not change.refused]
     if settings.update:
         verb = "would change" if settings.dry_run else "changed"
         yield f"{path.name}: {verb} {_count(done)}" if done else f"{path.name}: nothing to change"
-        yield from _shown(done)
+        yield from lines_of(done, _SHOWN, DONE)
     left = [change for change in changes if change.refused]
     if settings.update:
         # One line a reason: a large suite has thousands of entries.
         for reason in dict.fromkeys(change.refused for change in left):
             refused = [change for change in left if change.refused == reason]
             yield f"not changed, {reason}: {_count(refused)}"
-            yield from _shown(refused)
+            yield from lines_of(refused, _SHOWN, LEFT)
         if Update.LOWER in settings.update and incomplete and not left:
             yield f"not lowered: lower needs a complete, passed run without selection: {incomplete}"
         return
+    if len({key.test for key in outgrown}) > 1:
+        # Each failure says it of itself; what many of them have in common is said here.
+        grown = [change for change in left if change.key in outgrown]
+        yield f"outgrown, to accept it run {_ACCEPT}: {_count(grown)}"
+        yield from lines_of(grown, _HINTS, {})
     if stale := [change for change in left if change.after is None]:
         yield f"stale, their tests or models are gone (--modelbudget-update=lower drops them): {_count(stale)}"
-        yield from _shown(stale)
+        yield from lines_of(stale, _HINTS, {})
+    # On a part of the suite nothing could be done about it.
     lower = [change for change in left if change.needs is Update.LOWER and change.after is not None]
-    if lower:
+    if lower and not incomplete:
         yield f"below the baseline (--modelbudget-update=lower keeps it so): {_count(lower)}"
-        yield from _shown(lower)
+        yield from lines_of(lower, _HINTS, {})
     if new := [change for change in left if change.before is None]:
         yield f"not in the baseline (--modelbudget-update=new adds them): {_count(new)}"
 
 
 def _count(changes: list[Change]) -> str:
     return "1 entry" if len(changes) == 1 else f"{len(changes)} entries"
-
-
-def _shown(changes: list[Change]) -> Iterator[str]:
-    for change in changes[:_SHOWN]:
-        yield f"  {text_of(change)}"
-    if len(changes) > _SHOWN:
-        yield f"  and {len(changes) - _SHOWN} more"
-
-
-_VERBS = {Update.NEW: "new", Update.RAISE: "raised", Update.LOWER: "lowered"}
-
-
-def text_of(change: Change) -> str:
-    """`raised test_it.py::test_it Net params 40 -> 80 (+100.0 %): head +40`."""
-    key, unit = change.key, unit_of(change.key)
-    verb = "dropped" if change.after is None else _VERBS[change.needs]
-    per = "" if key.per == "call" else f" per {key.per}"
-    text = f"{verb} {key.test} {key.model} {key.metric}{per} {change_text(change.before, change.after, unit)}"
-    if change.before is not None and change.after is not None:
-        reason = where(change.before.modules, change.after.modules, unit)
-        return f"{text}: {reason}" if reason else text
-    return text

@@ -90,11 +90,25 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "figure": None if verdict.measured is None else quantity.to_json(verdict.measured, unit),
         "bound": None if bound is None else quantity.to_json(bound, unit),
         "used": None if verdict.used is None else float(verdict.used),
+        "growth": _growth(verdict),
         "reason": verdict.reason,
         "unknown": dict(verdict.unknown),
         "straddles": verdict.straddles,
         "source": {"text": limit.source.text, "location": limit.source.location, "direct": limit.source.direct},
     }
+
+
+def _growth(verdict: Verdict) -> str | None:
+    """`+3.9 %` or `unchanged`; None of limits that are not relative, and where there is nothing to compare with."""
+    growth = verdict.growth
+    if growth is None or growth.before is None or verdict.measured is None:
+        return None
+    from pytest_modelbudget.reporting.growth import percent
+
+    before = growth.before.modules.get(verdict.module, 0) if verdict.module else growth.before.value
+    if before == verdict.measured:
+        return "unchanged"
+    return percent(before, verdict.measured) or "from nothing"
 
 
 def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:

@@ -96,7 +96,7 @@ class Session:
             if not any(tests)
         ]
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         if not self.results:
             return
         from pytest_modelbudget.reporting import terminal
@@ -108,6 +108,12 @@ class Session:
             self._verbosity,
             observed=self._settings.observe_all,
         )
+        # Who looks closely, at all there is: on a part of the suite, or a failed run, others may need the room.
+        if self._verbosity > 0 and exitstatus == pytest.ExitCode.OK and is_full_run(self._config):
+            from pytest_modelbudget.reporting.room import hints
+
+            for line in hints(self.results):
+                terminalreporter.write_line(line)
 
     def _leave_unjudged(self, item: pytest.Item) -> None:
         """Note that a test with a budget was skipped: nobody can say that its limits measure nothing."""

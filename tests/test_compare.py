@@ -39,11 +39,11 @@ def test_what_changed(paths, capsys):
     assert main(["compare", *paths]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "grown (1)",
-        "  test_it.py::test_it Net params 58 -> 98 (+69.0 %): encoder +40",
+        "  Net params 58 -> 98 (+69.0 %) in test_it.py::test_it: encoder +40",
         "new (1)",
-        "  new Net params 9",
+        "  new Net: params 9",
         "gone (1)",
-        "  gone Net params 7",
+        "  gone Net: params 7",
         "3 figures changed, 1 are the same",
     ]
 
@@ -144,6 +144,91 @@ def test_the_schema_is_printed(capsys):
     assert json.loads(capsys.readouterr().out)["title"] == "Report of pytest-modelbudget"
 
 
+def test_figures_that_move_along_with_others_are_counted():
+    base = {PARAMS._replace(metric=metric): Entry(4, {}) for metric in ("params", "size", "flops", "macs", "memory")}
+    head = {key: Entry(8, {}) for key in base}
+    told = compare.as_terminal(compare.compare(base, head), [])
+    assert told.splitlines() == [
+        "grown (3)",
+        "  Net flops 4 FLOPs -> 8 FLOPs (+100.0 %) in test_it.py::test_it",
+        "  Net memory 4 bytes -> 8 bytes (+100.0 %) in test_it.py::test_it",
+        "  Net params 4 -> 8 (+100.0 %) in test_it.py::test_it",
+        "2 more figures moved along (macs, size): --format json has them",
+        "5 figures changed, 0 are the same",
+    ]
+    # Alone, it is told; and so it is where a rule forbids it.
+    macs = PARAMS._replace(metric="macs")
+    alone = compare.compare(base, {**base, macs: head[macs]})
+    assert "Net macs 4 MACs -> 8 MACs" in compare.as_terminal(alone, [])
+    forbidden = compare.compare(base, head)
+    violations = compare.broken(forbidden, {"macs": 0})
+    assert "NOT ALLOWED Net macs 4 MACs -> 8 MACs" in compare.as_terminal(forbidden, violations)
+    assert "*1 more figures moved along (size): --format json has them*" in compare.as_markdown(forbidden, violations)
+
+
+# -- what is told together ----------------------------------------------------------------------------------------
+
+
+def grown(test: str, metric: str = "params", before: int = 58, after: int = 98) -> dict:
+    modules = [{"path": "encoder", "kind": "grown", "delta": after - before, "before": ""}]
+    key = {**PARAMS._asdict(), "test": test, "metric": metric}
+    return {**key, "kind": "grown", "before": before, "after": after, "modules": modules, "recorded": False}
+
+
+def test_the_same_change_in_many_tests_is_one_line_and_other_metrics_stand_below_it():
+    changes = [grown(f"test[{index}]", *figures) for index in (1, 2) for figures in FIGURES]
+    assert markdown.change_rows([*changes, grown("other", after=97)]) == [
+        "| 🔺 | `test[1]` and 1 more | `Net` | flops, macs | 96 FLOPs | 192 FLOPs | +96 FLOPs (+100.0 %) "
+        "| encoder +96 FLOPs |",
+        "| 🔺 |  |  | params, trainable_params | 58 | 98 | +40 (+69.0 %) | encoder +40 |",
+        "| 🔺 | `other` | `Net` | params | 58 | 97 | +39 (+67.2 %) | encoder +39 |",
+    ]
+
+
+FIGURES = [("flops", 96, 192), ("macs", 48, 96), ("params", 58, 98), ("trainable_params", 58, 98)]
+
+
+def verdict(**changes) -> dict:
+    source = {"text": "@max_params(60)", "location": "test_it.py:1", "direct": True}
+    row = {"metric": "params", "relative": False, "model": "Net", "module": "", "per": "call", "level": "error"}
+    row |= {"outcome": "within", "failed": False, "measured": "58", "limit": "60", "figure": 58, "bound": 60}
+    return {**row, "used": 58 / 60, "growth": None, "reason": "", "unknown": {}, "source": source, **changes}
+
+
+def report_of(*tests: list[dict]) -> dict:
+    found = [{"id": f"test[{index}]", "outcome": "passed", "verdicts": rows} for index, rows in enumerate(tests)]
+    return {"tests": found, "changes": [], "unmeasured": []}
+
+
+def rows_of(report: dict) -> list[list[str]]:
+    lines = [line for line in markdown.render(report).splitlines() if line.startswith(("| ✅", "| ❌"))]
+    return [[cell.strip() for cell in line.split("|")[2:6]] for line in lines]
+
+
+def test_a_limit_that_many_tests_keep_is_one_line_with_the_closest_test():
+    lighter = verdict(measured="20", figure=20, used=20 / 60)
+    assert rows_of(report_of([lighter], [verdict()], [lighter])) == [["`test[1]` and 2 more", "`Net`", "params", "58"]]
+
+
+def test_several_limits_of_one_model_stand_together():
+    other = verdict(metric="macs", measured="48 MACs", used=0.1)
+    third = verdict(model="Tiny", used=0.5)
+    assert rows_of(report_of([other, verdict(), third])) == [
+        ["`test[0]`", "`Net`", "macs", "48 MACs"],
+        ["", "", "params", "58"],
+        ["`test[0]`", "`Tiny`", "params", "58"],
+    ]
+
+
+def test_failures_with_different_figures_are_all_shown():
+    failed = verdict(failed=True, outcome="exceeded", measured="61", figure=61, used=61 / 60)
+    worse = {**failed, "measured": "62", "figure": 62, "used": 62 / 60}
+    assert rows_of(report_of([failed], [worse], [failed])) == [
+        ["`test[1]`", "`Net`", "params", "62"],
+        ["`test[0]` and 1 more", "`Net`", "params", "61"],
+    ]
+
+
 # -- what others write -------------------------------------------------------------------------------------------
 
 HOSTILE = [
@@ -159,6 +244,7 @@ HOSTILE = [
     "test[\u2028\x00\x1b[31m]",
     "test[![x](http://x/y.png)]",
     "test[*a* _b_ ~~c~~ @user #1 $x$ :smile:]",
+    'test[it\'s "quoted" & <b>]',
     "test[ü 日本 🙂]",
     "test[\ud800]",
     " test ",
@@ -183,6 +269,7 @@ def test_text_of_others_stays_in_its_cell(text, shown):
     seen = "".join(token.content for token in cells[2].children if token.type != "html_inline")
     assert len(seen) <= 400
     assert "\u202e" not in seen
+    assert "&#" not in seen
     if text.isascii() and text.isprintable() and len(text) < 100:
         assert seen.strip() == text.strip()
 
@@ -199,7 +286,8 @@ def test_hostile_ids_make_an_orderly_report():
 @pytest.mark.parametrize("limit", [65_000, 20_000, 1_000, 100, 0])
 def test_a_report_keeps_to_its_limit_and_says_what_is_missing(limit):
     change = {**PARAMS._asdict(), "kind": "new", "before": None, "after": 1, "modules": []}
-    report = {"tests": [], "changes": [change] * 3000, "unmeasured": []}
+    changes = [{**change, "model": f"Net{index}"} for index in range(3000)]
+    report = {"tests": [], "changes": changes, "unmeasured": []}
     text = markdown.render(report, limit)
     assert len(text.encode()) <= limit
     if limit >= 1_000:

@@ -37,6 +37,10 @@ def test_what_changed(changed, changes):
     assert explain(BEFORE, {**BEFORE, **changed}) == [ModuleChange(*change) for change in changes]
 
 
+def test_a_figure_without_parts_explains_itself():
+    assert explain({"": 1}, {"": 2}) == []
+
+
 def test_what_is_gone():
     after = {path: figure for path, figure in BEFORE.items() if not path.startswith("layer1")} | {"": 60}
     assert explain(BEFORE, after) == [ModuleChange("layer1", "gone", -40)]

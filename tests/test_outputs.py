@@ -292,6 +292,30 @@ def test_a_suite_is_gated_without_editing_a_test(suite: Suite):
     assert "  where     extra new, +6" in failed.failure("test_model")
 
 
+def test_what_many_tests_outgrew_is_said_once_with_the_command_that_accepts_it(suite: Suite):
+    source = "@pytest.mark.max_growth()\n@pytest.mark.parametrize('n', range(3))\ndef test_it(n): Net()(batch(1))"
+    suite(source, "--modelbudget-update=new")
+    wider = WIDER + "    def forward(self, x): return super().forward(x) + self.extra(x[:, :2])\n" + source
+    assert said(suite(wider)) == [
+        "outgrown, to accept it run python -m pytest --lf --modelbudget-update=raise: 6 entries",
+        "  Net flops 96 FLOPs -> 104 FLOPs (+8.3 %) in test_it.py::test_it[0] and 2 more: extra new, +8 FLOPs",
+        "  Net params 58 -> 64 (+10.3 %) in test_it.py::test_it[0] and 2 more: extra new, +6",
+    ]
+    # One failure has said it already.
+    assert said(suite(wider, "test_it.py::test_it[0]")) == []
+
+
+def test_an_update_says_that_a_test_failed(suite: Suite):
+    suite(GROWTH, "--modelbudget-update=new")
+    source = "@pytest.mark.max_growth()\n@pytest.mark.max_params(1)\ndef test_it(): nn.Linear(4, 9)(batch())"
+    assert said(suite(source, "--modelbudget-update=raise")) == [
+        f"{NAME}: nothing to change",
+        "not changed, the test failed: 2 entries",
+        "  grown Linear flops 128 FLOPs -> 144 FLOPs (+12.5 %) in test_it.py::test_it",
+        "  grown Linear params 40 -> 45 (+12.5 %) in test_it.py::test_it",
+    ]
+
+
 def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
     run = suite(PLAIN + "\n@pytest.mark.max_params(58)\ndef test_marked(): Net()", "--modelbudget-max-growth=0%")
     assert {nodeid.partition("::")[2] for nodeid in run.results} <= {"test_marked"}

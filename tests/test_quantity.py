@@ -258,3 +258,27 @@ def test_a_text_is_parsed_by_the_name_of_its_metric_or_unit() -> None:
     assert pytest_modelbudget.parse_quantity("4 GMACs", "FLOP", flops_per_mac=1) == 4_000_000_000
     with pytest.raises(QuantityError, match=r"'flips' is neither .* write one of"):
         pytest_modelbudget.parse_quantity("4G", "flips")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "written"),
+    [
+        (8_178_368_512, Unit.FLOP, "8.18 GFLOPs"),
+        (164_300, Unit.COUNT, "165 K"),
+        (58, Unit.COUNT, "58"),
+        (1023 * 1024 + 1, Unit.BYTE, "1024 KiB"),
+        (Fraction(100, 3), Unit.MAC, "33.4 MACs"),
+        (Fraction(1, 3), Unit.COUNT, "0.34"),
+        (0, Unit.COUNT, "0"),
+    ],
+)
+def test_a_limit_that_a_figure_just_keeps(value, unit, written):
+    assert quantity.ceiling(value, unit) == written
+
+
+@given(st.integers(0, 10**16) | st.fractions(min_value=0, max_value=10**9), st.sampled_from(Unit))
+def test_a_figure_keeps_its_ceiling(value, unit):
+    limit = parse(quantity.ceiling(value, unit), unit)
+    assert value <= limit
+    if value >= 1:
+        assert limit < value * Fraction(101, 100)

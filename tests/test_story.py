@@ -69,8 +69,7 @@ def test_the_story(suite: Suite):
     preview = run(suite, 8, "--modelbudget-update=new", "--modelbudget-dry-run")
     assert said(preview) == [
         f"{NAME}: would change 2 entries",
-        "  new test_it.py::test_it Sized flops 96 FLOPs",
-        "  new test_it.py::test_it Sized params 58",
+        "  new test_it.py::test_it Sized: flops 96 FLOPs, params 58",
     ]
     assert not (suite.pytester.path / NAME).exists()
 
@@ -81,9 +80,13 @@ def test_the_story(suite: Suite):
     assert quiet.outcomes == {"test_it": "passed"}
     assert said(quiet) == []
 
-    # The pull request that widens a layer fails, with the layers named.
-    grown = run(suite, 16)
+    # The pull request that widens a layer fails, with the layers named, also where its reviewers look.
+    grown = run(suite, 16, "--modelbudget-report=markdown:r.md")
     assert grown.outcomes == {"test_it": "failed"}
+    assert (
+        "| 🔺 |  |  | params | 58 | 114 | +56 (+96.6 %) | encoder +40, head +16 |"
+        in suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    )
     lines = grown.failure("test_it").splitlines()
     assert lines[0] == "max_growth: Sized params 114, was 58 (+96.6 % > 1%)"
     assert lines[1] == '  limit     1% of growth from @max_growth("1%") at test_it.py:13'
@@ -105,20 +108,21 @@ def test_the_story(suite: Suite):
     assert accepted.outcomes == {"test_it": "passed"}
     assert said(accepted) == [
         f"{NAME}: changed 2 entries",
-        "  raised test_it.py::test_it Sized flops 96 FLOPs -> 192 FLOPs (+100.0 %): "
+        "  raised Sized flops 96 FLOPs -> 192 FLOPs (+100.0 %) in test_it.py::test_it: "
         "encoder +64 FLOPs of +96 FLOPs   head +32 FLOPs",
-        "  raised test_it.py::test_it Sized params 58 -> 114 (+96.6 %): encoder +40 of +56   head +16",
+        "  raised Sized params 58 -> 114 (+96.6 %) in test_it.py::test_it: encoder +40 of +56   head +16",
     ]
     assert recorded(suite) == {"params": 114, "flops": 192}
 
     # Made lighter, the run says that the baseline could follow; it does so on request alone, on full runs alone.
     lighter = run(suite, 8)
     assert said(lighter)[0] == "below the baseline (--modelbudget-update=lower keeps it so): 2 entries"
+    assert said(run(suite, 8, "test_it.py")) == []
     assert run(suite, 8, "test_it.py", "--modelbudget-update=lower").outcomes == {"test_it": "passed"}
     assert recorded(suite) == {"params": 114, "flops": 192}
     ratcheted = run(suite, 8, "--modelbudget-update=lower")
     assert said(ratcheted)[1] == (
-        "  lowered test_it.py::test_it Sized flops 192 FLOPs -> 96 FLOPs (-50.0 %): "
+        "  lowered Sized flops 192 FLOPs -> 96 FLOPs (-50.0 %) in test_it.py::test_it: "
         "encoder -64 FLOPs of -96 FLOPs   head -32 FLOPs"
     )
     assert recorded(suite) == {"params": 58, "flops": 96}

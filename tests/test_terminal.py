@@ -222,3 +222,53 @@ def test_per_and_module_stand_beside_the_metric(pytestconfig: pytest.Config):
     rows = [row(metric="macs", module="layer4.0", per="sample")]
     text = drawn(pytestconfig, {"a.py::test": {"verdicts": rows, "profiles": []}})
     assert "  macs layer4.0 per sample  1 / 2  " in text
+
+
+# -- limits that could be lower -------------------------------------------------------------------------------------
+
+ROOM = """
+@pytest.mark.max_params(100)
+@pytest.mark.max_latency("1000 s")
+@pytest.mark.modelbudget(macs=1000, level="warn")
+def test_direct(): Net()(batch())
+
+@pytest.mark.max_params(70, module="*")
+@pytest.mark.parametrize("kind", [Tiny, Net])
+def test_near_in_one(kind): nn.Sequential(kind())(batch())
+"""
+
+
+def room(run: Run) -> list[str]:
+    lines = run.lines
+    start = next((i for i, line in enumerate(lines) if line.startswith("limits with room")), None)
+    return [] if start is None else [line for line in lines[start + 1 :] if line.startswith("  ")]
+
+
+def test_who_looks_closely_sees_which_limits_could_be_lower(suite: Suite):
+    assert room(suite(ROOM, "-v")) == [
+        '  @max_params(100) at test_it.py:6: params 58 is 58.0 %, "58" is enough',
+    ]
+
+
+@pytest.mark.parametrize("args", [(), ("-v", "test_it.py"), ("-v", "-k", "test")])
+def test_others_do_not_and_a_part_of_the_suite_says_nothing(suite: Suite, args: tuple[str, ...]):
+    assert room(suite(ROOM, *args)) == []
+
+
+def test_a_run_that_failed_says_nothing_of_room(suite: Suite):
+    assert room(suite(ROOM + "\ndef test_failed(): assert False\n", "-v")) == []
+
+
+def test_growth_is_shown_as_a_change_and_crowds_nobody_out(suite: Suite):
+    source = """
+    @pytest.mark.max_growth("10%")
+    def test_it(): nn.Linear(4, {width})(batch())
+    """
+    suite(source.format(width=100), "--modelbudget-update=new")
+    # 4 * 100 + 100 = 500 parameters may become 550; 4 * 104 + 104 = 520.
+    assert table(suite(source.format(width=100)))[1].split() == ["params", "growth", "500", "/", "550", "unchanged"]
+    assert table(suite(source.format(width=104)))[1].split() == ["params", "growth", "520", "/", "550", "+4.0", "%"]
+    rows = [row(model=f"Net{index}", relative=True, growth="unchanged", used=0.99) for index in range(20)]
+    results = {f"a{i:02}.py::test": {"verdicts": [one], "profiles": []} for i, one in enumerate(rows)}
+    results["b.py::test"] = {"verdicts": [row(used=0.8)], "profiles": []}
+    assert "b.py::test" in drawn(suite.pytester._request.config, results)

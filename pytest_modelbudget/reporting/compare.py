@@ -10,13 +10,14 @@ from pytest_modelbudget import baseline
 from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, to_json
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import document
+from pytest_modelbudget.reporting.changes import kind_of, line_of, merged
 from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.reporting.growth import change_text, unit_of, where
-from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_row, fitted
+from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_rows, fitted
 from pytest_modelbudget.update import Change, Update, same_convention
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pytest_modelbudget.baseline import Entries
 
@@ -116,24 +117,60 @@ _KINDS = ("grown", "new", "shrunk", "gone")
 def as_terminal(comparison: Comparison, violations: Sequence[Change]) -> str:
     """Lines for a terminal, what grew first."""
     lines = []
+    keys = {change.key for change in violations}
+    leading = _leading(comparison, keys)
     for kind in _KINDS:
-        chosen = [change for change in comparison.changes if _kind(change) == kind]
+        chosen = [change for change in leading if kind_of(change) == kind]
         if chosen:
             lines.append(f"{kind} ({len(chosen)})")
-            lines += (f"  {_line(change)}{'  NOT ALLOWED' if change in violations else ''}" for change in chosen)
+            # What is not allowed stands apart, so that no line is half of both.
+            for verbs in ({kind: "NOT ALLOWED"}, {}):
+                some = [change for change in chosen if (change.key in keys) == bool(verbs)]
+                lines += (f"  {line_of(group, verbs)}" for group in merged(some))
+    if note := _followers(comparison, leading):
+        lines.append(note)
     lines.append(_totals(comparison))
     if violations:
         lines.append(f"{len(violations)} figures grew more than is allowed")
     return "\n".join(lines) + "\n"
 
 
-def _line(change: Change) -> str:
-    key, unit = change.key, unit_of(change.key)
-    text = f"{visible(key.test)} {visible(key.model)} {key.metric} {change_text(change.before, change.after, unit)}"
-    if change.before is not None and change.after is not None:
-        reason = where(change.before.modules, change.after.modules, unit)
-        return f"{text}: {reason}" if reason else text
-    return text
+_LEADERS = {
+    **dict.fromkeys(("trainable_params", "size"), "params"),
+    **dict.fromkeys(
+        (
+            "macs",
+            "elementwise_flops",
+            "total_flops",
+            "backward_flops",
+            "training_flops",
+            "activations",
+            "traffic",
+        ),
+        "flops",
+    ),
+}
+"""Metrics that as a rule move with another one: told only where that one does not move, or they are not allowed to."""
+
+
+def _leading(comparison: Comparison, violations: Collection[Key]) -> list[Change]:
+    """The changes that are told to people: a wider layer changes a dozen figures."""
+    moved = {(change.key.test, change.key.model, change.key.metric, kind_of(change)) for change in comparison.changes}
+    return [
+        change
+        for change in comparison.changes
+        if change.key in violations
+        or (change.key.test, change.key.model, _LEADERS.get(change.key.metric), kind_of(change)) not in moved
+    ]
+
+
+def _followers(comparison: Comparison, leading: Sequence[Change]) -> str:
+    hidden = {change.key.metric for change in comparison.changes} - {change.key.metric for change in leading}
+    count = len(comparison.changes) - len(leading)
+    if not count:
+        return ""
+    names = f" ({', '.join(sorted(hidden))})" if hidden else ""
+    return f"{count} more figures moved along{names}: --format json has them"
 
 
 def _totals(comparison: Comparison) -> str:
@@ -147,16 +184,18 @@ def as_markdown(comparison: Comparison, violations: Sequence[Change], limit: int
     """Tables for a comment or a step summary."""
     sign = "❌" if violations else "✅"
     title = f"## {sign} Model figures: {_totals(comparison)}"
-    ordered = sorted(comparison.changes, key=lambda change: (_KINDS.index(_kind(change)), change.key))
-    allowed = [change for change in ordered if change not in violations]
+    keys = {change.key for change in violations}
+    leading = _leading(comparison, keys)
+    note = _followers(comparison, leading)
 
     def rows(changes: Sequence[Change]) -> list[str]:
-        return [change_row(document.change_to_json(change)) for change in changes]
+        return change_rows([document.change_to_json(change) for change in changes])
 
     sections = [
         Section(title, (), ()),
-        Section("### Grown more than is allowed", CHANGE_HEADER, rows([one for one in ordered if one in violations])),
-        Section("### Changes", CHANGE_HEADER, rows(allowed)),
+        Section("### Grown more than is allowed", CHANGE_HEADER, rows(violations)),
+        Section("### Changes", CHANGE_HEADER, rows([change for change in leading if change.key not in keys])),
+        Section(f"*{note}*" if note else "", (), ()),
     ]
     return fitted(sections, limit)
 
@@ -164,13 +203,21 @@ def as_markdown(comparison: Comparison, violations: Sequence[Change], limit: int
 def as_html(comparison: Comparison, violations: Sequence[Change]) -> str:
     """One page without scripts."""
     rows = []
+    keys = {change.key for change in violations}
     for change in comparison.changes:
         key, unit = change.key, unit_of(change.key)
         reason = ""
         if change.before is not None and change.after is not None:
             reason = where(change.before.modules, change.after.modules, unit)
-        cells = (_kind(change), key.test, key.model, key.metric, change_text(change.before, change.after, unit), reason)
-        style = ' class="broken"' if change in violations else ""
+        cells = (
+            kind_of(change),
+            key.test,
+            key.model,
+            key.metric,
+            change_text(change.before, change.after, unit),
+            reason,
+        )
+        style = ' class="broken"' if change.key in keys else ""
         rows.append(f"<tr{style}>{''.join(f'<td>{html.escape(visible(cell))}</td>' for cell in cells)}</tr>")
     header = "".join(f"<th>{name}</th>" for name in ("", "test", "model", "metric", "change", "where"))
     return (
@@ -184,19 +231,16 @@ def as_html(comparison: Comparison, violations: Sequence[Change]) -> str:
 
 def as_json(comparison: Comparison, violations: Sequence[Change]) -> dict[str, Any]:
     """Primitives: the changes as the report has them."""
+    keys = {change.key for change in violations}
     return {
         "kind": "modelbudget comparison",
         "version": 1,
         "changes": [
-            {**document.change_to_json(change), "allowed": change not in violations} for change in comparison.changes
+            {**document.change_to_json(change), "allowed": change.key not in keys} for change in comparison.changes
         ],
         "unchanged": comparison.unchanged,
         "mixed": comparison.mixed,
     }
-
-
-def _kind(change: Change) -> str:
-    return document.kind_of(change)
 
 
 def as_github_action_benchmark(entries: Entries) -> list[dict[str, Any]]:

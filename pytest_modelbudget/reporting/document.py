@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest_modelbudget
 from pytest_modelbudget.baseline import to_json
 from pytest_modelbudget.growth import explain
+from pytest_modelbudget.reporting.changes import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,14 +89,3 @@ def change_to_json(change: Change) -> dict[str, Any]:
         ],
         "recorded": not change.refused,
     }
-
-
-def kind_of(change: Change) -> str:
-    """`new`, `gone`, `grown`, `shrunk`, or `moved` where the sum is the same and its parts are not."""
-    if change.before is None:
-        return "new"
-    if change.after is None:
-        return "gone"
-    if change.before.value == change.after.value:
-        return "moved"
-    return "grown" if change.before.value < change.after.value else "shrunk"

@@ -44,4 +44,4 @@ def visible(text: str) -> str:
 
 
 def _entities(text: str) -> str:
-    return re.sub(r"[\\`*_{}\[\]()#!|~@$:]", lambda match: f"&#{ord(match[0])};", html.escape(text))
+    return re.sub(r"[\\`*_{}\[\]()#!|~@$:]", lambda match: f"&#{ord(match[0])};", html.escape(text, quote=False))

@@ -10,7 +10,7 @@ from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.reporting.escape import code, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
     Row = Mapping[str, Any]
 
@@ -32,17 +32,16 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
         for verdict in test["verdicts"]
         if verdict["outcome"] != "incomplete"
     ]
-    verdicts.sort(key=lambda row: (not row[1]["failed"], -(row[1]["used"] or 0)))
     failed = [row for row in verdicts if row[1]["failed"]]
     changes = [change for change in report["changes"] if change["kind"] != "moved"]
     sections = [
         Section(_headline(len(failed), len(verdicts), report), (), ()),
-        Section("### Over budget", _BUDGET_HEADER, [_budget(*row) for row in failed]),
-        Section("### Changes against the baseline", CHANGE_HEADER, list(map(change_row, _by_size(changes)))),
+        Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
+        Section("### Changes against the baseline", CHANGE_HEADER, change_rows(changes)),
         Section(
             "### Within budget",
             _BUDGET_HEADER,
-            [_budget(*row) for row in verdicts if not row[1]["failed"]],
+            _budget_rows([row for row in verdicts if not row[1]["failed"]]),
             folded=True,
         ),
     ]
@@ -138,11 +137,43 @@ def _has_failed(verdicts: Iterable[Row]) -> bool:
 _BUDGET_HEADER = ("", "test", "model", "metric", "measured", "limit", "used", "set by")
 
 
-def _budget(test: str, verdict: Row) -> str:
+def _budget_rows(verdicts: Iterable[tuple[str, Row]]) -> list[str]:
+    """Lines of the table of budgets, the fullest first.
+
+    What several tests say alike is one line, and several limits of one test and model stand together.
+    """
+    alike: dict[Hashable, list[tuple[str, Row]]] = {}
+    for test, verdict in verdicts:
+        key = [verdict[name] for name in ("metric", "model", "module", "per", "level", "outcome", "reason")]
+        if verdict["failed"]:
+            key += [verdict["figure"], verdict["bound"]]
+        alike.setdefault((*key, *verdict["source"].values()), []).append((test, verdict))
+    groups: dict[Hashable, list[tuple[list[str], Row]]] = {}
+    for rows in alike.values():
+        rows.sort(key=_use, reverse=True)
+        tests = [test for test, _ in rows]
+        groups.setdefault((*tests, rows[0][1]["model"]), []).append((tests, rows[0][1]))
+    lines = []
+    for group in sorted(
+        groups.values(), key=lambda group: max(_use((row[0][0], row[1])) for row in group), reverse=True
+    ):
+        for index, (tests, verdict) in enumerate(group):
+            lines.append(_budget(tests, verdict, first=index == 0))
+    return lines
+
+
+def _use(row: tuple[str, Row]) -> tuple[bool, float]:
+    """What to order budgets by: the unchanged uses up all of a limit on growth, and is no news."""
+    return not row[1]["relative"], row[1]["used"] or 0
+
+
+def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
     sign = ("⚠️" if verdict["level"] == "warn" else "❌") if verdict["failed"] else "✅"
     metric = verdict["metric"] if verdict["per"] == "call" else f"{verdict['metric']} per {verdict['per']}"
+    if verdict["module"]:
+        metric += f" of {code(verdict['module'])}"
     if verdict["relative"]:
-        metric += " growth"
+        metric += ", growth"
     measured = verdict["measured"]
     if measured is None:
         measured = f"{verdict['outcome']}: {verdict['reason']}"
@@ -150,14 +181,19 @@ def _budget(test: str, verdict: Row) -> str:
         measured += f" ({verdict['outcome']})"
     return row_of(
         sign,
-        code(test),
-        code(f"{verdict['model']} {verdict['module']}".strip()) if verdict["model"] else "",
+        tests_cell(tests) if first else "",
+        code(verdict["model"]) if verdict["model"] and first else "",
         metric,
         plain(measured),
         verdict["limit"] or "",
-        _bar(verdict["used"]),
+        verdict.get("growth") or _bar(verdict["used"]),
         f"{code(verdict['source']['text'], 60)} {code(verdict['source']['location'], 80)}",
     )
+
+
+def tests_cell(tests: Sequence[str]) -> str:
+    """The first of some tests, and how many others there are: the JSON report has them all."""
+    return code(tests[0]) + (f" and {len(tests) - 1} more" if len(tests) > 1 else "")
 
 
 def row_of(*cells: str) -> str:
@@ -177,15 +213,57 @@ _SIGNS = {"new": "🆕", "gone": "🗑️", "grown": "🔺", "shrunk": "🔽", "
 _SHOWN_MODULES = 4
 
 
-def change_row(change: Row) -> str:
-    """A line of the table of changes."""
-    unit = METRICS[change["metric"]].unit if change["metric"] in METRICS else Unit.COUNT
+def change_rows(changes: Iterable[Row]) -> list[str]:
+    """Lines of the table of changes: what grew most first, then what is new, shrunk and gone.
+
+    What is the same change in several tests is one line, and so are metrics that follow one another (all parameters
+    are trained, two FLOPs are one MAC); several lines of one model stand together.
+    """
+    alike: dict[str, list[Row]] = {}
+    for change in changes:
+        same = {name: value for name, value in change.items() if name not in ("test", "recorded")}
+        alike.setdefault(repr(same), []).append(change)
+    groups: dict[Hashable, dict[Hashable, list[Row]]] = {}
+    for rows in alike.values():
+        tests, first = tuple(row["test"] for row in rows), rows[0]
+        parts = tuple((part["path"], part["kind"]) for part in first["modules"])
+        # What is new or gone has no share: each of its metrics is a line.
+        share = _share(first) or first["metric"]
+        group = groups.setdefault((first["kind"], tests, first["model"]), {})
+        # A FLOP is no MAC, but two of them are one.
+        unit = _unit_of(first)
+        alike_in = share, parts or first["metric"], Unit.FLOP if unit is Unit.MAC else unit
+        group.setdefault((first["per"], first["device"], alike_in), []).append({**first, "tests": tests})
+    ordered = sorted(groups.values(), key=lambda group: _order([row for rows in group.values() for row in rows]))
+    return [_change(rows, first=index == 0) for group in ordered for index, rows in enumerate(group.values())]
+
+
+def _unit_of(change: Row) -> Unit:
+    return METRICS[change["metric"]].unit if change["metric"] in METRICS else Unit.COUNT
+
+
+def _order(rows: Sequence[Row]) -> tuple[int, Fraction, str]:
+    kinds = ("grown", "new", "shrunk", "gone", "moved")
+    return kinds.index(rows[0]["kind"]), -max(_share(row) or Fraction(0) for row in rows), rows[0]["test"]
+
+
+def _share(change: Row) -> Fraction | None:
+    if change["before"] in (None, 0) or change["after"] is None:
+        return None
+    return Fraction(change["after"]) / Fraction(change["before"])
+
+
+def _change(rows: Sequence[Row], *, first: bool) -> str:
+    change = rows[0]
+    unit = _unit_of(change)
     before, after = (None if change[name] is None else Fraction(change[name]) for name in ("before", "after"))
+    # Those of plugins may be named anything.
+    metrics = ", ".join(row["metric"] if row["metric"] in METRICS else plain(row["metric"]) for row in rows)
     return row_of(
         _SIGNS[change["kind"]],
-        code(change["test"]),
-        code(change["model"]),
-        plain(change["metric"] if change["per"] == "call" else f"{change['metric']} per {change['per']}"),
+        tests_cell(change["tests"]) if first else "",
+        code(change["model"]) if first else "",
+        metrics if change["per"] == "call" else f"{metrics} per {plain(change['per'])}",
         "" if before is None else quantity.format(before, unit, against=after),
         "" if after is None else quantity.format(after, unit, against=before),
         change["kind"] if before is None or after is None else _difference(before, after, unit),
@@ -210,15 +288,3 @@ def _where(change: Row, unit: Unit) -> str:
     ]
     shown = [module_text(module, unit) for module in summary(changes, _SHOWN_MODULES)]
     return ", ".join(plain(text) for text in shown)
-
-
-def _by_size(changes: Iterable[Row]) -> list[Row]:
-    """What grew most first, then what is new, shrunk and gone."""
-    order = ("grown", "new", "shrunk", "gone")
-
-    def share(change: Row) -> Fraction:
-        if change["before"] in (None, 0) or change["after"] is None:
-            return Fraction(0)
-        return Fraction(change["after"]) / Fraction(change["before"])
-
-    return sorted(changes, key=lambda change: (order.index(change["kind"]), -share(change), change["test"]))

@@ -96,6 +96,7 @@ def _verdict() -> Schema:
             "figure": _or_null(FIGURE),
             "bound": _or_null(FIGURE),
             "used": _or_null({"type": "number", "description": "the share of the limit that is used up"}),
+            "growth": _or_null({"type": "string", "description": "the change against the baseline, for people"}),
             "unknown": {"type": "object", "additionalProperties": COUNT},
             "straddles": {
                 "type": "boolean",

@@ -49,7 +49,7 @@ def write(
     rows = failed if verbosity < 0 else verdicts if verbosity else _merged(verdicts)
     shown = rows
     if verbosity == 0 and len(rows) > _SHORT:
-        by_use = sorted(rows, key=lambda row: (not row[1]["failed"], -(row[1]["used"] or 0)))
+        by_use = sorted(rows, key=lambda row: (not row[1]["failed"], row[1]["relative"], -(row[1]["used"] or 0)))
         keep = {id(row) for row in by_use[: max(_SHORT, len(failed))]}
         shown = [row for row in rows if id(row) in keep]
     profiles = _grouped(results) if (observed and verbosity >= 0) or verbosity > 1 else []
@@ -136,7 +136,9 @@ class _Writer:
         if verdict["measured"] is None:
             return f"{verdict['outcome']}: {verdict['reason']}"
         use = ""
-        if (used := verdict["used"]) is not None:
+        if growth := verdict.get("growth"):
+            use = f"{growth:>{_BAR + 8}}"
+        elif (used := verdict["used"]) is not None:
             filled = min(_BAR, int(used * _BAR))
             use = f"{self._full * filled}{self._empty * (_BAR - filled)} {_percent(used)}"
         if verdict["outcome"] == "exceeded":
