@@ -182,8 +182,8 @@ def _totals(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison, violations: Sequence[Change], limit: int = COMMENT_LIMIT) -> str:
     """Tables for a comment or a step summary."""
-    sign = "❌" if violations else "✅"
-    title = f"## {sign} Model figures: {_totals(comparison)}"
+    # Without a rule that is broken nothing is good or bad.
+    title = f"## {'❌ ' if violations else ''}Model figures: {_totals(comparison)}"
     keys = {change.key for change in violations}
     leading = _leading(comparison, keys)
     note = _followers(comparison, leading)

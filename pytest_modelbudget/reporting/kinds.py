@@ -41,7 +41,8 @@ def _append_summary(report: Mapping[str, Any]) -> str:
     path = Path(target)
     # What other commands of the step have written counts, too.
     used = path.stat().st_size if path.exists() else 0
-    text = markdown.render(report, limit=_SUMMARY_LIMIT - used - 1)
+    text = markdown.render(report, limit=_SUMMARY_LIMIT - used - 2)
     with path.open("a", encoding="utf-8", newline="\n") as stream:
-        stream.write(f"\n{text}" if used else text)
+        # Others append their own Markdown, which an empty line keeps apart from the last table.
+        stream.write(f"\n{text}\n" if used else f"{text}\n")
     return "step summary written"
