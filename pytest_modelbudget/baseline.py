@@ -76,6 +76,10 @@ def load(path: Path) -> Entries:
         OSError: it cannot be read.
     """
     try:
+        with path.open(encoding="utf-8") as stream:
+            entries = _by_line(stream)
+        if entries is not None:
+            return entries
         text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         return {}
@@ -83,6 +87,33 @@ def load(path: Path) -> Entries:
         raise BaselineError(f"{path}: no UTF-8 text ({error.reason} at byte {error.start}); {_REMEDY}") from None
     return parse(text, str(path))
 
+
+def _by_line(stream: Iterator[str]) -> Entries | None:
+    """The entries as `save` writes them, one after the other: the document as a whole would take gigabytes.
+
+    None of anything else; `parse` says what that is.
+    """
+    if next(stream, "") != _FIRST:
+        return None
+    entries: Entries = {}
+    for line in stream:
+        if line == _LAST:
+            return entries if next(stream, None) is None else None
+        if not line.endswith(",\n"):
+            return None
+        try:
+            key, entry = of_row(_DECODER.decode(line[:-2]))
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return None
+        if key in entries:
+            return None
+        entries[key] = entry
+    return None
+
+
+_FIRST = f'{{"kind": "{KIND}", "version": {VERSION}, "entries": [\n'
+# So that each line of an entry ends alike, and those of two branches merge without touching each other's.
+_LAST = "null]}\n"
 
 _REMEDY = "restore it from version control, or remove it and record anew with --modelbudget-update=new"
 
@@ -105,18 +136,14 @@ def parse(text: str, name: str) -> Entries:
     if not isinstance(rows, list):
         raise BaselineError(f'{name}: "entries" is no list; {_REMEDY}')
     entries: Entries = {}
-    # Each row is let go when it is read: a million of them take gigabytes.
-    rows.reverse()
-    count = len(rows)
-    while rows:
-        row = rows.pop()
+    for index, row in enumerate(rows):
         if row is None:
             continue
         try:
             key, entry = of_row(row)
         except (KeyError, TypeError, ValueError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-            raise BaselineError(f"{name}: entries[{count - len(rows) - 1}]: {what}; {_REMEDY}") from None
+            raise BaselineError(f"{name}: entries[{index}]: {what}; {_REMEDY}") from None
         if key in entries:
             raise BaselineError(
                 f"{name}: two entries for {key.test} ({key.model} {key.metric}): a merge kept both; remove one"
@@ -138,7 +165,7 @@ def read_json(text: str, name: str) -> object:
             "--modelbudget-update=new,raise if figures of both sides count"
         )
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_number)
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise BaselineError(f"{name}:{error.lineno}: no JSON ({error.msg}); {_REMEDY}") from None
     except RecursionError:
@@ -160,6 +187,9 @@ def _no_number(text: str) -> object:
     raise ValueError(f"{text} is no figure")
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_no_number)
+
+
 def save(path: Path, entries: Mapping[Key, Entry]) -> None:
     """Write a baseline, as a whole or not at all.
 
@@ -171,12 +201,11 @@ def save(path: Path, entries: Mapping[Key, Entry]) -> None:
 
 def lines(entries: Mapping[Key, Entry]) -> Iterator[str]:
     """The text of a baseline, sorted: equal entries give equal files."""
-    yield f'{{"kind": "{KIND}", "version": {VERSION}, "entries": [\n'
+    yield _FIRST
     for key in sorted(entries):
         # ASCII, so that no character of a test's id ends the line or hides the rest of it.
         yield f"{json.dumps(to_row(key, entries[key]))},\n"
-    # So that each line of an entry ends alike, and those of two branches merge without touching each other's.
-    yield "null]}\n"
+    yield _LAST
 
 
 def to_row(key: Key, entry: Entry) -> dict[str, Any]:

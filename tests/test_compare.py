@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
+import jsonschema
 import pytest
 from markdown_it import MarkdownIt
 
@@ -107,6 +109,39 @@ def test_other_conventions_are_not_compared():
     assert comparison.mixed == 1
 
 
+def entries_on(device: str, metric: str = "memory", **keywords) -> dict:
+    return {PARAMS._replace(metric=metric, device=device): Entry(8, {}, **keywords)}
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "reason"),
+    [
+        (
+            entries_on("cpu"),
+            entries_on("cuda"),
+            "memory: no test and model was measured in both files on the same device",
+        ),
+        (
+            entries_on("any", "flops"),
+            entries_on("any", "flops", flops_per_mac=1),
+            "flops: 1 figures count 2 FLOPs for a MAC in one file and 1 in the other: measure both with one",
+        ),
+    ],
+)
+def test_a_rule_that_could_not_be_held_does_not_pass(tmp_path, capsys, base, head, reason):
+    save(tmp_path / "base.json", base)
+    save(tmp_path / "head.json", head)
+    paths = [str(tmp_path / "base.json"), str(tmp_path / "head.json")]
+    assert main(["compare", *paths, f"--fail-on-growth={reason.partition(':')[0]}=1%"]) == 2
+    assert f"--fail-on-growth {reason}" in capsys.readouterr().err
+    assert main(["compare", *paths, "--fail-on-growth=params=1%"]) == 0
+
+
+def test_what_only_one_side_measured_breaks_no_rule(paths, tmp_path, capsys):
+    save(tmp_path / "empty.json", {})
+    assert main(["compare", str(tmp_path / "empty.json"), paths[1], "--fail-on-growth=0%"]) == 0
+
+
 def test_the_largest_call_of_a_report_counts():
     def profile(flops: int) -> dict:
         figures = dict.fromkeys(compare.METRICS) | {"params": 40, "flops": flops}
@@ -136,6 +171,49 @@ def test_for_bencher(paths, capsys):
     assert json.loads(capsys.readouterr().out)["test_it.py::test_it Net"] == {
         "flops": {"value": 96},
         "params": {"value": 58},
+    }
+
+
+# https://bencher.dev/docs/reference/bencher-metric-format: patternProperties in patternProperties, "value" required,
+# names of 1,024 characters, those of measures of 64.
+BENCHER = {
+    "type": "object",
+    "propertyNames": {"maxLength": 1024},
+    "additionalProperties": {
+        "type": "object",
+        "propertyNames": {"maxLength": 64},
+        "additionalProperties": {
+            "type": "object",
+            "properties": {name: {"type": "number"} for name in ("value", "lower_value", "upper_value")},
+            "required": ["value"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+def test_no_two_figures_become_one_where_they_are_kept():
+    long = "x" * 5000
+    keys = [
+        PARAMS,
+        FLOPS,
+        FLOPS._replace(per="sample"),
+        *(PARAMS._replace(metric="memory", device=device) for device in ("cpu", "cuda")),
+        *(PARAMS._replace(test=f"{long}{end}") for end in "ab"),
+        *(PARAMS._replace(test=text) for text in HOSTILE),
+    ]
+    entries = {key: Entry(Fraction(100, 3), {}) for key in keys}
+    found = json.loads(json.dumps(compare.as_bencher(entries)))
+    jsonschema.validate(found, BENCHER)
+    assert sum(map(len, found.values())) == len(keys)
+    listed = compare.as_github_action_benchmark(entries)
+    assert len({row["name"] for row in listed}) == len(keys)
+
+
+def test_latency_is_in_the_unit_of_benchers_own_measure():
+    key = PARAMS._replace(metric="latency", device="cpu")
+    assert compare.as_bencher({key: Entry(Fraction(5, 1000), {})}) == {
+        "test_it.py::test_it Net on cpu": {"latency": {"value": 5_000_000.0}}
     }
 
 

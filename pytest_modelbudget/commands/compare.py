@@ -48,10 +48,13 @@ def run(options: argparse.Namespace) -> int:
     """Print what changed.
 
     Raises:
-        CommandError: one of the files cannot be read.
+        CommandError: one of the files cannot be read, or there is nothing to hold a rule against.
     """
-    comparison = comparing.compare(read(options.base), read(options.head))
+    base, head = read(options.base), read(options.head)
+    comparison = comparing.compare(base, head)
     allowed = {metric: share for rule in options.fail_on_growth for metric, share in rule.items()}
+    if reason := comparing.not_held(base, head, allowed):
+        raise CommandError(f"--fail-on-growth {reason}")
     violations = comparing.broken(comparison, allowed)
     if options.format == "json":
         text = json.dumps(comparing.as_json(comparison, violations), indent=1) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,6 +105,28 @@ def broken(comparison: Comparison, allowed: Mapping[str, Fraction]) -> list[Chan
         and change.key.metric in allowed
         and change.after.value > change.before.value * (1 + allowed[change.key.metric])
     ]
+
+
+def not_held(base: Entries, head: Entries, allowed: Mapping[str, Fraction]) -> str:
+    """Why a rule could not be held against what both sides measured; empty where each could.
+
+    What only one side measured is new or gone. But where both measured a metric and no figure of it can be compared,
+    the rule would pass because nobody looked.
+    """
+    for metric in allowed:
+        sides = [{key for key in side if key.metric == metric} for side in (base, head)]
+        both = sides[0] & sides[1]
+        mixed = [key for key in both if not same_convention(key, base[key], head[key])]
+        if mixed:
+            return (
+                f"{metric}: {len(mixed)} figures count {base[mixed[0]].flops_per_mac} FLOPs for a MAC in one file and "
+                f"{head[mixed[0]].flops_per_mac} in the other: measure both with one modelbudget_flops_per_mac"
+            )
+        if all(sides) and not both:
+            devices = [sorted({key.device for key in side}) for side in sides]
+            where_from = "" if devices[0] == devices[1] else f" ({', '.join(devices[0])}; {', '.join(devices[1])})"
+            return f"{metric}: no test and model was measured in both files on the same device{where_from}"
+    return ""
 
 
 def may_grow(metric: str) -> bool:
@@ -246,7 +269,7 @@ def as_json(comparison: Comparison, violations: Sequence[Change]) -> dict[str, A
 def as_github_action_benchmark(entries: Entries) -> list[dict[str, Any]]:
     """What github-action-benchmark reads as `customSmallerIsBetter`."""
     return [
-        {"name": f"{key.test} {key.model} {key.metric}", "unit": unit_of(key).value, "value": _number(entry)}
+        {"name": f"{_benchmark(key)} {_measure(key)}", "unit": unit_of(key).value, "value": _number(entry)}
         for key, entry in sorted(entries.items())
     ]
 
@@ -255,8 +278,28 @@ def as_bencher(entries: Entries) -> dict[str, dict[str, dict[str, Any]]]:
     """The Bencher Metric Format: benchmark, measure, value."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for key, entry in sorted(entries.items()):
-        found.setdefault(f"{key.test} {key.model}", {})[key.metric] = {"value": _number(entry)}
+        # Bencher's own measure of this name is in nanoseconds.
+        value = float(entry.value * 10**9) if key.metric == "latency" else _number(entry)
+        found.setdefault(_benchmark(key), {})[_measure(key)] = {"value": value}
     return found
+
+
+_LONGEST = 1024
+"""Characters of a name that Bencher takes."""
+
+
+def _benchmark(key: Key) -> str:
+    """The name of a curve, the device included where figures differ between devices."""
+    name = f"{key.test} {key.model}{'' if key.device == ANY_DEVICE else f' on {key.device}'}"
+    if len(name) <= _LONGEST:
+        return name
+    # Still another one than any other.
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:16]
+    return f"{name[: _LONGEST - 17]} {digest}"
+
+
+def _measure(key: Key) -> str:
+    return key.metric if key.per == "call" else f"{key.metric}-per-{key.per}"
 
 
 def _number(entry: Entry) -> int | float:
