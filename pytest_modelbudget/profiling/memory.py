@@ -8,6 +8,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
@@ -15,14 +17,13 @@ from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    import torch
-
 Where = tuple[tuple[int, ...], str]
 """The path of modules and the operator that made a tensor."""
 
 NOWHERE: Where = ((), "")
 
 KINDS = ("parameters", "buffers", "gradients", "inputs", "activations", "temporaries")
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 _PARAMETERS, _BUFFERS, _GRADIENTS, _INPUTS, _FORWARD, _BACKWARD = range(6)
 
 
@@ -47,6 +48,9 @@ class _Facts(NamedTuple):
     kind: int
     birth: int
     where: Where
+
+
+_make = tuple.__new__  # makes a named tuple in a third of the time
 
 
 class _Storage(weakref.ref[Any]):
@@ -87,11 +91,11 @@ class Account:
     def hold(self, holding: Holding) -> None:
         """Parameters and buffers are there; those of lazy modules were taken for activations until now."""
         for key in holding.storages & self._followed.keys():
-            storage = self._followed.pop(key).facts
-            self._live[storage.kind] -= storage.size
-            if storage.birth <= self._peak_birth:
-                self._at_peak[storage.kind] -= storage.size
-                self._at_peak[_PARAMETERS] += storage.size
+            _, size, kind, birth, _ = self._followed.pop(key).facts
+            self._live[kind] -= size
+            if birth <= self._peak_birth:
+                self._at_peak[kind] -= size
+                self._at_peak[_PARAMETERS] += size
         self._held = holding.storages
         self._live[_PARAMETERS] = holding.parameters
         self._live[_BUFFERS] = holding.buffers
@@ -115,7 +119,7 @@ class Account:
         self._births = birth = self._births + 1
         self._followed[key] = storage = _Storage(holder, _died)
         storage.account = self
-        storage.facts = _Facts(key, size, kind, birth, where)
+        storage.facts = _make(_Facts, (key, size, kind, birth, where))
         self._live[kind] += size
         self._alive = alive = self._alive + size
         if alive + transient > self._peak:
@@ -128,11 +132,9 @@ class Account:
     def remaining(self) -> list[str]:
         """The operators that made what has no data and is still there."""
         return [
-            storage.facts.where[1]
-            for storage in self._followed.values()
-            if storage.facts.kind in (_FORWARD, _BACKWARD)
-            and (held := storage()) is not None
-            and held.device.type == "meta"
+            where[1]
+            for storage, (_, _, kind, _, where) in ((each, each.facts) for each in self._followed.values())
+            if kind in (_FORWARD, _BACKWARD) and (held := storage()) is not None and held.device.type == "meta"
         ]
 
     def peak(self) -> Peak:
@@ -159,7 +161,7 @@ class Account:
         self._births += 1
         self._followed[key] = storage = _Storage(holder, _died)
         storage.account = self
-        storage.facts = _Facts(key, size, kind, self._births, where)
+        storage.facts = _make(_Facts, (key, size, kind, self._births, where))
         self._live[kind] += size
         self._alive += size
 
@@ -240,10 +242,14 @@ def holding_of(module: torch.nn.Module) -> Holding:
     for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
         total = 0
         for tensor in _parts(tensor for table in tables for tensor in table.values() if tensor is not None):
-            if isinstance(tensor, internals.UninitializedTensorMixin):
+            if type(tensor) in _PLAIN and tensor.layout is torch.strided:  # nearly all
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+            elif isinstance(tensor, internals.UninitializedTensorMixin):
                 complete = False
                 continue
-            key, size, _ = _storage_of(tensor)
+            else:
+                key, size, _ = _storage_of(tensor)
             if key not in seen:
                 seen.add(key)
                 total += size

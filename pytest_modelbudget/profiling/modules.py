@@ -132,7 +132,9 @@ class ModuleNumbers:
 
 
 _trackers: list[ModuleTracker] = []
-"""The trackers at work, the outermost first."""
+"""The trackers that the hooks below serve, the outermost first."""
+at_work: list[ModuleTracker] = []
+"""Those and the ones that have hooks of their own."""
 
 
 # Dynamo traces hooks, too: they return first.
@@ -158,7 +160,7 @@ _hooks = internals.GlobalHooks(_enter, _leave)
 @contextmanager
 def unobserved() -> Iterator[None]:
     """What runs in the block is the profiler's own doing: trackers that are at work do not see it."""
-    paused = [tracker for tracker in _trackers if not tracker.paused]
+    paused = [tracker for tracker in at_work if not tracker.paused]
     for tracker in paused:
         tracker.paused = True
     try:
@@ -224,13 +226,18 @@ class ModuleTracker:
         """Follow what is called in the block, which runs under the frame `base`."""
         with ExitStack() as stack:
             self._base = base
-            if not _trackers:
-                _hooks.install()
-                stack.callback(_hooks.remove)
-            _trackers.append(self)
+            self._hook_in(stack)
+            at_work.append(self)
             stack.callback(self._close_all)
-            stack.callback(_trackers.remove, self)
+            stack.callback(at_work.remove, self)
             yield
+
+    def _hook_in(self, stack: ExitStack) -> None:
+        if not _trackers:
+            _hooks.install()
+            stack.callback(_hooks.remove)
+        _trackers.append(self)
+        stack.callback(_trackers.remove, self)
 
     def _close_all(self) -> None:
         for stack in self._stacks.values():
@@ -308,13 +315,13 @@ class ModuleTracker:
 
     # -- module calls -------------------------------------------------------------------------------------------
 
-    def enter(self, module: torch.nn.Module, args: tuple[Any, ...], depth: int = 2) -> None:
-        """A module is being called, by torch's own function `depth` frames above."""
+    def enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        """A module is being called, by torch's own function two frames above."""
         if self.paused:
             return
         if internals.is_tracing():
-            if not self._is_traced(sys._getframe(depth)):
-                self._traced = sys._getframe(depth)
+            if not self._is_traced(sys._getframe(2)):
+                self._traced = sys._getframe(2)
             return
         thread = threading.get_ident()
         node = internals.current_autograd_node()
@@ -325,7 +332,7 @@ class ModuleTracker:
                 self.unseen.add(self.numbers[module])
                 return
             stack = self._stacks.setdefault(thread, [])
-        frame = sys._getframe(depth)  # it lives as long as the call
+        frame = sys._getframe(2)  # it lives as long as the call
         number = self.numbers[module]
         if stack and self._is_live(stack, frame):
             parent = stack[-1]
@@ -403,6 +410,9 @@ class ModuleTracker:
                 self._on_return(call, entry.module)
         else:
             self._add_recomputation(call, entry.path, tree)
+
+    def will_hold(self, number: int, parameters: int, buffers: int) -> None:
+        """The bytes of a module's parameters and buffers, where they are known before it is called."""
 
     def _holding(self, module: torch.nn.Module, number: int) -> Holding:
         holding = self._holdings.get(number)

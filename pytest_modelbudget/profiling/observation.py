@@ -12,7 +12,7 @@ from torch import nn
 
 from pytest_modelbudget.profiling.compilation import binaries_in, eager, unwarned
 from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
-from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, paths_of, state_of
+from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, paths_of, states_and_bytes
 from pytest_modelbudget.profiling.profile import ModuleProfile, Profile, Shape, module_profile
 from pytest_modelbudget.profiling.recorder import Recorder
 from pytest_modelbudget.profiling.sharding import notes_on
@@ -149,18 +149,16 @@ class Observation:
 
     def look_at(self, module: nn.Module) -> int:
         """Note what `module` is made of, and return its number."""
-        numbers, types, containers = {}, {}, {}
-        binaries = []
-        for path, part in paths_of(module):
-            numbers[path] = self.tracker.numbers[part]
-            types[path] = type(part).__name__
-            containers[path] = isinstance(part, _CONTAINERS)
-            if binaries_in(part):
-                binaries.append(path)
+        parts = paths_of(module)
+        numbers = {path: self.tracker.numbers[part] for path, part in parts}
+        types = {path: type(part).__name__ for path, part in parts}
+        containers = {path: isinstance(part, _CONTAINERS) for path, part in parts}
+        binaries = tuple([path for path, part in parts if binaries_in(part)])
         number = numbers[""]
-        self._anatomies[number] = Anatomy(
-            numbers, types, containers, state_of(module), tuple(binaries), notes_on(module)
-        )
+        states, held = states_and_bytes(parts)
+        self._anatomies[number] = Anatomy(numbers, types, containers, states, binaries, notes_on(module))
+        if held is not None:
+            self.tracker.will_hold(number, *held)
         return number
 
     def anatomy(self, number: int) -> Anatomy:
@@ -401,7 +399,7 @@ class _ProfileBuilder:
         }
 
     def _module(self, path: str, row: _Row, *, measured: bool) -> ModuleProfile:
-        state = self.anatomy.states[path]
+        params, trainable_params, size = self.anatomy.states[path]
         compute: dict[str, int] = {}
         if self.flops_per_mac is not None and measured:
             compute = {
@@ -416,11 +414,11 @@ class _ProfileBuilder:
         return module_profile(
             type=self.anatomy.types[path],
             is_container=self.anatomy.containers[path],
-            same_as=self._same_as(path),
+            same_as=None if len(self.paths) == len(self.anatomy.numbers) else self._same_as(path),
             calls=row.calls,
-            params=state.params,
-            trainable_params=state.trainable_params,
-            size=state.size,
+            params=params,
+            trainable_params=trainable_params,
+            size=size,
             input_shapes=row.inputs,
             output_shapes=row.outputs,
             output_elements=row.output_elements,
@@ -435,12 +433,16 @@ class _ProfileBuilder:
         row = rows[path]
         if tree.module == self.anatomy.numbers[path]:  # else a module from elsewhere, part of its caller's work
             row.calls += 1
-            row.output_elements += sum(map(prod, tree.outputs))
+            for shape in tree.outputs:
+                row.output_elements += prod(shape)
             if row.calls == 1:
                 row.inputs, row.outputs = tree.inputs, tree.outputs
-        _add_forward(row, uncounted, tree.work)
+        if tree.work:
+            _add_forward(row, uncounted, tree.work)
         for child in tree.children:
-            self._add_tree(rows, uncounted, child, self._path_of(child.module, path))
+            places = self.paths.get(child.module)
+            where = places[0] if places and len(places) == 1 else self._path_of(child.module, path)
+            self._add_tree(rows, uncounted, child, where)
 
     def _path_of(self, number: int, caller: str) -> str:
         """Where a called module stands in the model; a module from elsewhere stands where its caller does."""
@@ -459,16 +461,17 @@ class _ProfileBuilder:
 
 
 def _add_forward(row: _Row, uncounted: Counter[str], works: Iterable[Work]) -> None:
-    for operator, cost, traffic in works:
-        row.read += traffic.read
-        row.written += traffic.written
+    for operator, cost, (read, written) in works:
+        row.read += read
+        row.written += written
         if cost is None:
             uncounted[operator] += 1
         else:
-            row.macs += cost.macs
-            row.flops += cost.flops
-            row.elementwise += cost.elementwise
-            row.activations += cost.activations
+            macs, flops, elementwise, activations = cost
+            row.macs += macs
+            row.flops += flops
+            row.elementwise += elementwise
+            row.activations += activations
 
 
 def _add_backward(row: _Row, uncounted: Counter[str], works: Iterable[Work]) -> None:

@@ -81,10 +81,18 @@ def state_of(model: nn.Module) -> dict[str, State]:
     Raises:
         UninitializedModelError: a lazy module has not seen its first input.
     """
-    parts = paths_of(model)
-    quick = _of_plain_parts(parts)
-    if quick is not None:
-        return quick
+    return states_and_bytes(paths_of(model))[0]
+
+
+def states_and_bytes(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State], tuple[int, int] | None]:
+    """The same of a model by its `paths_of`, and the bytes of its parameters and of its buffers.
+
+    Those are what tensors of the same shapes would take; None where that is not obvious.
+    """
+    return _of_plain_parts(parts) or (_states(parts), None)
+
+
+def _states(parts: list[tuple[str, nn.Module]]) -> dict[str, State]:
     held: dict[str, dict[object, _Held]] = {}
     for path, module in parts:
         own: dict[object, _Held] = {}
@@ -102,36 +110,53 @@ def state_of(model: nn.Module) -> dict[str, State]:
     return _united(held) if _is_anything_shared(held) else _added(held)
 
 
-def _of_plain_parts(parts: list[tuple[str, nn.Module]]) -> dict[str, State] | None:
-    """The same for nearly all models: of plain tensors none of which shares anything with another; else None."""
+def _of_plain_parts(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State], tuple[int, int] | None] | None:
+    """For nearly all models: of plain tensors none of which shares anything with another. None for the rest."""
     sums: dict[str, list[int]] = {}
-    storages = []
+    storages: list[int] = []
+    in_parameters = in_buffers = 0
+    dense = True
     for path, module in parts:
-        elements = trainable = size = 0
         if _holds_packed(module):
             return None
-        for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
-            for tensor in table.values():
-                if tensor is None:
-                    continue
-                if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
-                    return None
-                count, dtype = tensor.numel(), tensor.dtype
-                storage = tensor.untyped_storage()
-                storages.append(storage._cdata)
-                size += min(count * dtype.itemsize, storage.nbytes())
-                if is_parameter:
-                    if dtype in _PAIRS:
-                        count *= 2
-                    elements += count
-                    if tensor.requires_grad:
-                        trainable += count
+        elements = trainable = size = 0
+        for tensor in module._parameters.values():
+            if tensor is None:
+                continue
+            if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
+                return None
+            count, dtype, storage = tensor.numel(), tensor.dtype, tensor.untyped_storage()
+            storages.append(storage._cdata)
+            size += min(count * dtype.itemsize, storage.nbytes())
+            dense = dense and tensor.is_contiguous()
+            if dtype in _PAIRS:
+                count *= 2
+            elements += count
+            if tensor.requires_grad:
+                trainable += count
+        in_parameters += size
+        for buffer in module._buffers.values():
+            if buffer is None:
+                continue
+            if type(buffer) not in _PLAIN or buffer.layout is not torch.strided:
+                return None
+            storage = buffer.untyped_storage()
+            storages.append(storage._cdata)
+            used = min(buffer.numel() * buffer.dtype.itemsize, storage.nbytes())
+            dense = dense and buffer.is_contiguous()
+            size += used
+            in_buffers += used
         sums[path] = [elements, trainable, size]
-    return None if len(set(storages)) < len(storages) else _in_parents(sums)
+    if len(set(storages)) < len(storages):
+        return None
+    return _in_parents(sums), (in_parameters, in_buffers) if dense else None
 
 
 def _holds_packed(module: nn.Module) -> bool:
-    return torch.ScriptObject in set(map(type, module.__dict__.values()))
+    return not _PACKED.isdisjoint(map(type, module.__dict__.values()))
+
+
+_PACKED = frozenset({torch.ScriptObject})
 
 
 def _packed(module: nn.Module) -> Iterator[tuple[object, _Held]]:
@@ -164,12 +189,12 @@ def _added(held: dict[str, dict[object, _Held]]) -> dict[str, State]:
 
 def _in_parents(sums: dict[str, list[int]]) -> dict[str, State]:
     """Each module's own figures with those of the modules below it."""
-    for path in reversed(sums):
-        if path:
-            parent, child = sums[path.rpartition(".")[0]], sums[path]
-            parent[0] += child[0]
-            parent[1] += child[1]
-            parent[2] += child[2]
+    for path, (params, trainable, size) in reversed(sums.items()):
+        if path and size:
+            parent = sums[path.rpartition(".")[0]]
+            parent[0] += params
+            parent[1] += trainable
+            parent[2] += size
     return {path: State(*figures) for path, figures in sums.items()}
 
 
@@ -197,7 +222,7 @@ def _held(tensor: Tensor, *, is_parameter: bool, trainable: bool = False) -> _He
 
 # Two numbers in one element are two parameters.
 _PAIRS = {dtype for name, dtype in vars(torch).items() if isinstance(dtype, torch.dtype) and name.endswith("_x2")}
-_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 
 
 def _storages(tensor: Tensor) -> Iterator[_Storage]:

@@ -69,7 +69,8 @@ class ModuleProfile:
 def module_profile(**figures: Any) -> ModuleProfile:
     """What `ModuleProfile(**figures)` makes, in a third of the time: large models have thousands."""
     made = object.__new__(ModuleProfile)
-    made.__dict__.update(figures)  # what is not given is found in the class, where dataclasses keep their defaults
+    # What is not given is found in the class, where dataclasses keep their defaults.
+    object.__setattr__(made, "__dict__", figures)
     return made
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from torch.nn import Parameter
+
+from pytest_modelbudget.profiling.parameters import parameters_of
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -23,8 +27,8 @@ def notes_on(model: nn.Module) -> tuple[str, ...]:
     tensors = sys.modules.get("torch.distributed.tensor")
     if tensors is None:
         return ()
-    for parameter in model.parameters():
-        if isinstance(parameter, tensors.DTensor):
+    for parameter in parameters_of(model):
+        if type(parameter) is not Parameter and isinstance(parameter, tensors.DTensor):
             mesh = parameter.device_mesh
             return (
                 f"sharded: compute, traffic, size and memory are those of rank {mesh.get_rank()} of {mesh.size()}, "

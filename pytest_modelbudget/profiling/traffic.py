@@ -189,7 +189,7 @@ def _plan(func: Any) -> _Plan:
     name = schema.name
     out = any(argument.is_out for argument in schema.arguments)
     return _Plan(
-        is_view=func.is_view,
+        is_view=func.is_view or torch.Tag.inplace_view in func.tags,  # `transpose_`, `detach_`
         allocates=name in _ALLOCATE,
         written=frozenset(written),
         overwrites=name in _OVERWRITE or out,

@@ -41,6 +41,7 @@ X = torch.ones(2, 3)  # 24 bytes
         pytest.param(lambda x: x * x, (24, 24), id="one operand twice is read once"),
         pytest.param(lambda x: x * x.clone(), (24 + 48, 48), id="two operands and a copy"),
         pytest.param(lambda x: x.view(3, 2).t()[0], (0, 0), id="views"),
+        pytest.param(lambda x: x.detach().t_().unsqueeze_(0).detach_(), (0, 0), id="views in place"),
         pytest.param(lambda x: x.reshape(6), (0, 0), id="reshape that is a view"),
         pytest.param(lambda x: x.t().reshape(6), (24, 24), id="reshape that copies"),
         pytest.param(lambda x: x.sum(), (24, 4), id="reduction"),

@@ -30,6 +30,7 @@ class Answer(NamedTuple):
         made: picks from the output what is new, rather than an operand or a view of one; None: nothing is.
         transient: bytes that it holds beside what it returns, until it returns.
         size: bytes of the output where it is one tensor with a storage of its own; else None.
+        writes: positions and names of real operands that it writes.
     """
 
     func: Any
@@ -39,6 +40,7 @@ class Answer(NamedTuple):
     made: Callable[[Any], tuple[Tensor, ...]] | None
     transient: int
     size: int | None = None
+    writes: tuple[tuple[int, str], ...] = ()
 
 
 class Memo:

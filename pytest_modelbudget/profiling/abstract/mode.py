@@ -29,7 +29,7 @@ from pytest_modelbudget.profiling.abstract.operands import (
     tensors,
     traits,
 )
-from pytest_modelbudget.profiling.abstract.replay import made_by, picker, recipe
+from pytest_modelbudget.profiling.abstract.replay import handed_on, made_by, picker, recipe
 from pytest_modelbudget.profiling.abstract.signature import signature
 from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
 from pytest_modelbudget.profiling.costs import Kind, lookup, total
@@ -98,6 +98,7 @@ class AbstractMode(TorchDispatchMode):
         self._autograd = autograd
         self._floats_abstract = autograd
         """Whether floating tensors are abstract also where they are made: for autograd, and inside of composites."""
+        self._interned: dict[Work, Work] = {}
         self._parts: list[_Parts] = []
         """Of the composite operators that are being taken apart, innermost last."""
         self._depends_on_values = False
@@ -126,7 +127,9 @@ class AbstractMode(TorchDispatchMode):
             except TypeError:  # a symbol among the numbers
                 answer = key = None
             if answer is not None:
-                _, operator, make, works, made, transient, size = answer
+                _, operator, make, works, made, transient, size, writes = answer
+                if writes:
+                    self._before_writes(writes, args, kwargs or {})
                 output = make(args, kwargs)
                 if self._parts or not self._open or self._tracker.paused:
                     self._book(operator, works, () if made is None else made(output), transient)
@@ -175,8 +178,7 @@ class AbstractMode(TorchDispatchMode):
         told = traits(func)
         if told.needs_values:
             self._depends_on_values = True
-        for place in told.writes:
-            self._before_write(argument(args, kwargs, place), told.changes_shape)
+        self._before_writes(told.writes, args, kwargs, told.changes_shape)
         run = constants.computation(func)
         if internals.has_composite_kernel(func):
             found = self._take_apart(func, *on_device(func, args, kwargs, CPU))
@@ -184,17 +186,21 @@ class AbstractMode(TorchDispatchMode):
             found = self._found(func, args, kwargs, run(args, kwargs), depends=told.needs_values)
         name = func._schema.name
         self._book(name, found.works, found.made, found.transient)
-        if key is not None and not told.writes and not found.depends and _is_real(found.output):
+        if key is not None and not told.changes_shape and not found.depends and _is_real(found.output):
             picked = picker(found.output, found.made)
-            memo.remember(key, Answer(func, name, run, found.works, picked, found.transient, _own_bytes(found)))
+            answer = Answer(func, name, run, found.works, picked, found.transient, _own_bytes(found), told.writes)
+            memo.remember(key, answer)
         return found.output
 
-    def _before_write(self, written: Any, changes_shape: bool) -> None:
-        for tensor in tensors((written,), {}):
-            if not tensor.is_meta:
-                self._journal.before_write(tensor)
-                if changes_shape:
-                    self._journal.before_reshape(tensor)
+    def _before_writes(
+        self, places: tuple[tuple[int, str], ...], args: Args, kwargs: Kwargs, changes_shape: bool = False
+    ) -> None:
+        for place in places:
+            for tensor in tensors((argument(args, kwargs, place),), {}):
+                if not tensor.is_meta:
+                    self._journal.before_write(tensor)
+                    if changes_shape:
+                        self._journal.before_reshape(tensor)
 
     def _abstract(self, func: Any, args: Args, kwargs: Kwargs, key: Key | None) -> Any:
         """Work out the shape of the result."""
@@ -265,6 +271,8 @@ class AbstractMode(TorchDispatchMode):
             if not tensor.is_meta:
                 self._journal.taint(tensor)
         if told.changes_shape:
+            if func is torch.ops.aten.detach_.default and key is not None and not self._floats_abstract:
+                memo.remember(key, Answer(func, func._schema.name, handed_on(0), (), None, 0))  # nothing is recorded
             return self._reshape(func, args, kwargs)
         meta_args, meta_kwargs = replaced(args, _without_generator(kwargs), as_meta)
         output = args[0] if rules.writes_itself(func, *args) else self._kernel(func, meta_args, meta_kwargs)
@@ -320,7 +328,8 @@ class AbstractMode(TorchDispatchMode):
         made = made_by(args, kwargs, output)
         # What it returns may be there before or after the peak inside: beside it, only the rest is known to be.
         transient = max(0, parts.memory.peak().bytes - storages_bytes(made))
-        return _Found(output, _folded(func, parts.works), made, transient, depends)
+        works = tuple(self._interned.setdefault(work, work) for work in _folded(func, parts.works))
+        return _Found(output, works, made, transient, depends)
 
     def _kernel(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
         """Run the meta kernel; where there is none, learn the shapes from zeros."""
@@ -342,7 +351,7 @@ class AbstractMode(TorchDispatchMode):
 
     def _works(self, func: Any, args: Args, kwargs: Kwargs, output: Any) -> tuple[Work, ...]:
         work = work_of(func, args, kwargs, output, effects_of(func, args, kwargs, output).traffic)
-        return () if work is None else (work,)
+        return () if work is None else (self._interned.setdefault(work, work),)
 
     def _found(self, func: Any, args: Args, kwargs: Kwargs, output: Any, *, depends: bool) -> _Found:
         works = self._works(func, args, kwargs, output)

@@ -25,6 +25,7 @@ _empty_strided = torch.empty_strided
 _DEPTH = 6  # of containers and plain objects below a module
 _DICTS = (dict, OrderedDict, defaultdict)
 _CONTAINERS = frozenset({*_DICTS, list, set})
+_PLAIN = frozenset({Tensor, nn.Parameter})
 _TABLES = frozenset({"_parameters", "_buffers"})
 _LEAVES = frozenset(
     {int, float, bool, str, bytes, type(None), type, torch.Size, torch.dtype, torch.device, ModuleType}
@@ -61,7 +62,7 @@ class Protection:
             for table in tables:
                 entries: Iterable[tuple[Any, Any]] = enumerate(table) if isinstance(table, list) else table.items()
                 for key, value in entries:
-                    if isinstance(value, Tensor):
+                    if value is not None and isinstance(value, Tensor):
                         table[key] = self.twin(value)
         except BaseException:
             self.__exit__()
@@ -204,11 +205,17 @@ def _refill(container: Any, content: Any) -> None:
 
 def _twin(tensor: Tensor, *, is_part: bool = False) -> Tensor:
     kind = type(tensor)
-    if kind is nn.Parameter and tensor.layout is torch.strided:  # nearly all
-        twin = _empty_strided(
-            tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META, requires_grad=tensor.requires_grad
-        )
-        twin.__class__ = nn.Parameter
+    if kind in _PLAIN and tensor.layout is torch.strided:  # nearly all
+        if kind is Tensor and not is_part and not tensor.is_meta and _may_steer(tensor):
+            twin = tensor.clone() if tensor.is_cpu else tensor.to(CPU)
+            if twin.requires_grad:
+                twin = twin.detach()
+        else:
+            twin = _empty_strided(
+                tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META, requires_grad=tensor.requires_grad
+            )
+            if kind is not Tensor:
+                twin.__class__ = kind
     elif isinstance(tensor, internals.UninitializedTensorMixin):
         raise UninitializedModelError(
             "the model has a lazy module whose parameters have no shape yet: call it once before it is measured"
@@ -217,8 +224,6 @@ def _twin(tensor: Tensor, *, is_part: bool = False) -> Tensor:
         return _twin_of_wrapper(tensor)
     elif tensor.layout is not torch.strided:
         return tensor
-    elif kind is Tensor and not tensor.is_meta and not is_part and _may_steer(tensor):
-        twin = tensor.detach().to(CPU, copy=True)
     else:
         twin = _empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
         if issubclass(kind, nn.Parameter):

@@ -60,7 +60,7 @@ def _one(args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Make 
         return None
     for position, operand in enumerate(args):
         if operand is output:
-            return _handed_on(position)
+            return handed_on(position)
     if _aliased(output, tensors(args, kwargs)):
         return _view_of(args, output)
     return None if output.is_conj() or output.is_neg() else fresh(output.shape, output.stride(), output.dtype)
@@ -90,7 +90,9 @@ def _nothing(_args: tuple[Any, ...], _kwargs: dict[str, Any] | None) -> None:
     return None
 
 
-def _handed_on(position: int) -> Make:
+def handed_on(position: int) -> Make:
+    """Returns one of the arguments."""
+
     def make(args: tuple[Any, ...], _: dict[str, Any] | None) -> Any:
         return args[position]
 

@@ -20,6 +20,7 @@ Key = tuple[Any, ...]
 _VALUES = frozenset({str, torch.dtype, torch.device, torch.layout, torch.memory_format})
 # 1 == 1.0 == True, but they promote differently.
 _SCALARS = frozenset({float, bool, complex})
+_TENSORS = frozenset({Tensor, Parameter})
 _COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
 _SAME = object()
 NoneType = type(None)
@@ -56,10 +57,9 @@ def signature(
                 _extend(key, (value,), tainted, operands)
     except (_NoKeyError, RuntimeError):  # RuntimeError: sparse and nested tensors have no strides
         return None
-    if len(operands) > 1:
+    if len(operands) > 1 and len({*map(id, operands)}) < len(operands):
         numbers = [*map(id, operands)]
-        if len(set(numbers)) < len(numbers):
-            key += (_SAME, *map(numbers.index, numbers))
+        key += (_SAME, *map(numbers.index, numbers))
     return tuple(key)
 
 
@@ -67,7 +67,7 @@ def _extend(key: list[Any], values: Iterable[Any], tainted: Container[int], oper
     # The hottest lines of the package: ordered by frequency.
     for value in values:
         kind = type(value)
-        if kind is Tensor or kind is Parameter:
+        if kind in _TENSORS:
             if not value.is_meta:
                 if tainted and value.untyped_storage()._cdata in tainted:
                     raise _NoKeyError
