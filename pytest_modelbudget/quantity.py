@@ -102,7 +102,7 @@ def _parse_text(text: str, unit: Unit, flops_per_mac: int) -> Fraction:
     matched = _NUMBER.match(text)
     if matched is None:
         raise _error(_complaint(text), unit)
-    number = Fraction(matched[0].replace(",", ""))
+    number = Fraction(matched[0].replace(",", "").replace("_", ""))  # Python 3.10 takes no underscores
     # "4 G FLOPs" is as clear as "4 GFLOPs".
     suffix = "".join(text[matched.end() :].split())
     if matched["grouped"] and suffix and suffix not in _NAMES[unit]:

@@ -60,7 +60,9 @@ def test_a_suite_without_marks_imports_nothing_heavy(pytester):
 
         class TestClass:
             def test_it(self):
-                heavy = {"torch", "tomli", "fractions"}
+                heavy = {"torch", "fractions"}
+                if sys.version_info >= (3, 11):  # before, pytest itself reads TOML with it
+                    heavy.add("tomli")
                 heavy.update(f"pytest_modelbudget.{name}" for name in ("marks", "tables", "limits", "budget", "gate"))
                 assert heavy.isdisjoint(sys.modules)
         """

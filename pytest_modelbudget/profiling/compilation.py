@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pytest_modelbudget.profiling.modules import unobserved
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.machinery import ModuleSpec
@@ -83,7 +85,8 @@ class _StanceSetter(MetaPathFinder, Loader):
         # From here on the module is as if this finder had never been.
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
+        with unobserved():  # it may compute while it is imported, which is no work of the model
+            self._loader.exec_module(module)
         self._stance = torch.compiler.set_stance("force_eager")
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Probed once, on import. Nothing else in the package may reach for an underscored
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +17,14 @@ from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-defined]
+from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = [
+    "FUSED_ATTENTION_SHARES_HEADS",
     "DispatchKey",
     "FakeTensor",
     "FunctionalTensor",
@@ -29,6 +32,7 @@ __all__ = [
     "HigherOrderOperator",
     "OpOverload",
     "UninitializedTensorMixin",
+    "admit_higher_order_operators",
     "autograd_sequence_number",
     "below_autograd",
     "current_autograd_node",
@@ -199,6 +203,31 @@ def _keys_of_autograd() -> DispatchKeySet | None:
 
 
 _BELOW_AUTOGRAD = _keys_of_autograd()
+
+
+def _takes_fewer_heads() -> bool:
+    head = {"dtype": torch.float32, "device": "cpu"}
+    query, key = torch.empty(1, 2, 1, 2, **head), torch.empty(1, 1, 1, 2, **head)  # type: ignore[call-overload]
+    return bool(torch.ops.aten._fused_sdp_choice(query, key, key, enable_gqa=True))
+
+
+FUSED_ATTENTION_SHARES_HEADS = _takes_fewer_heads()
+"""Whether several query heads may share a key head in the fused attention of the CPU: torch 2.6 unfuses that."""
+
+
+def admit_higher_order_operators(mode: type[TorchDispatchMode]) -> None:
+    """Let a class of modes get higher-order operators: before torch knew how to ask for them, each had to be told."""
+    if not _ASKED_FOR:
+        for operator in torch._ops._higher_order_ops.values():
+            if mode not in operator.python_key_table:
+                operator.py_impl(mode)(partial(_pass_on, operator))
+
+
+def _pass_on(operator: HigherOrderOperator, mode: TorchDispatchMode, *args: Any, **kwargs: Any) -> Any:
+    return mode.__torch_dispatch__(operator, (), args, kwargs)
+
+
+_ASKED_FOR = hasattr(TorchDispatchMode, "supports_higher_order_operators")
 
 
 def make_parameter(kind: type[torch.nn.Parameter], data: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:

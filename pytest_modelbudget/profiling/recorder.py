@@ -34,6 +34,7 @@ class Recorder(TorchDispatchMode):
 
     def __init__(self, tracker: ModuleTracker) -> None:
         super().__init__()
+        internals.admit_higher_order_operators(type(self))
         self.tracker = tracker
         self._works: dict[Work, Work] = {}
         self._composite: dict[Any, bool] = {}

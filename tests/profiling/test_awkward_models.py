@@ -335,6 +335,11 @@ class WeighsInComplex(nn.Module):
         return x.to(self.weight.dtype) @ self.weight
 
 
+try:
+    ComputesInFloat8()(torch.ones(2, 16))
+except NotImplementedError:  # before torch 2.7
+    del ComputesInFloat8
+
 X = (torch.ones(2, 4),)
 # name: its inputs, its parameters, its MACs
 MODELS: dict[type[nn.Module], tuple[Any, int, int]] = {
@@ -352,10 +357,11 @@ MODELS.update(
         HasIntegersOnly: ((torch.ones(2, 4, dtype=torch.long),), 0, 64),
         ThinksInBooleans: ((torch.ones(2, 4, dtype=torch.bool),), 0, 64),
         StoresFloat8: (X, 32, 64),
-        ComputesInFloat8: ((torch.ones(2, 16),), 512, 2 * 16 * 32),
         WeighsInComplex: (X, 32, 4 * 64),
     }
 )
+if "ComputesInFloat8" in globals():
+    MODELS[ComputesInFloat8] = (torch.ones(2, 16),), 512, 2 * 16 * 32
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

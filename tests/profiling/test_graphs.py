@@ -63,6 +63,7 @@ def test_a_graph_counts_as_the_model(name: str, watch: Any) -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.usefixtures("strict_export")
 def test_making_a_graph_is_no_work(name: str, watch: Any) -> None:
     def make_and_run() -> nn.Module:
         return GRAPHS[name]()(X)

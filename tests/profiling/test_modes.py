@@ -166,6 +166,7 @@ def test_torchscript_traces_the_same_graph_while_it_is_observed(name: str, infer
 def test_exported(name: str, watch: Any) -> None:
     build, shapes, macs = LAYERS[name]
     inputs = tuple(torch.randn(shape) for shape in shapes)
+    torch.compiler.reset()  # torch 2.6 gives up on functions that it has met with too many others
     exported = torch.export.export(build().eval(), inputs).module()
     watch(exported, *inputs)
     assert watch.profile(exported).macs == macs

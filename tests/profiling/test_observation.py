@@ -137,6 +137,7 @@ def test_a_converted_model_has_the_macs_of_the_model(convert: Any, watch: Any, s
     assert watch.profile(converted).macs == MACS
 
 
+@pytest.mark.usefixtures("strict_export")
 def test_making_a_graph_of_a_model_is_no_work_of_it(watch: Any, small: Small, x: Tensor) -> None:
     def convert_and_run() -> None:
         torch.export.export(small, (x,))
@@ -358,7 +359,8 @@ def test_an_observation_leaves_no_hook_behind(watch: Any, small: Small, x: Tenso
     module = torch.nn.modules.module
     with pytest.raises(RuntimeError):
         watch(small, torch.randn(3, 5))
-    assert not module._has_any_global_hook()
+    kinds = ("forward_pre_hooks", "forward_hooks", "forward_hooks_with_kwargs", "forward_hooks_always_called")
+    assert not any(getattr(module, f"_global_{kind}") for kind in kinds)
 
 
 def test_locals_of_the_observed_code_are_not_kept_alive(watch: Any) -> None:

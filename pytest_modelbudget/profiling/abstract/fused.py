@@ -43,9 +43,18 @@ def _attention(
     is_causal: bool = False,
     *,
     scale: float | None = None,
-    enable_gqa: bool = False,  # noqa: ARG001 - the fused kernel shares heads without being told
+    enable_gqa: bool = False,
 ) -> torch.Tensor:
-    output: torch.Tensor = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+    output: torch.Tensor
+    if enable_gqa and not internals.FUSED_ATTENTION_SHARES_HEADS:
+        output = internals.run_composite_kernel(
+            torch.ops.aten.scaled_dot_product_attention.default,
+            *(query, key, value, attn_mask, dropout_p, is_causal),
+            scale=scale,
+            enable_gqa=True,
+        )
+        return output
+    output = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         query, key, value, dropout_p, is_causal, attn_mask=attn_mask, scale=scale
     )[0]
     return output

@@ -90,6 +90,7 @@ class AbstractMode(TorchDispatchMode):
         autograd: bool,
     ) -> None:
         super().__init__()
+        internals.admit_higher_order_operators(type(self))
         self._tracker = tracker
         self._open = tracker.open
         self._journal = journal

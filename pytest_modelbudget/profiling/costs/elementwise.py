@@ -85,9 +85,10 @@ def histogram(values: Tensor) -> Cost:
 
 _POINTWISE = (
     "_conj_copy _neg_view_copy copysign floor_divide hardshrink_backward hardsigmoid_backward hardswish"
-    " hardswish_backward hardtanh_backward leaky_relu_backward elu_backward softplus_backward softshrink_backward"
-    " log_sigmoid_backward glu glu_backward glu_jvp glu_backward_jvp _prelu_kernel _prelu_kernel_backward"
-    " rrelu_with_noise rrelu_with_noise_backward native_dropout_backward _masked_scale polar linalg_cross"
+    " hardswish_backward hardtanh_backward leaky_relu leaky_relu_backward elu_backward softplus_backward"
+    " softshrink_backward log_sigmoid_backward glu glu_backward glu_jvp glu_backward_jvp _prelu_kernel"
+    " _prelu_kernel_backward rrelu_with_noise rrelu_with_noise_backward native_dropout_backward _masked_scale polar"
+    " linalg_cross"
     " fake_quantize_per_tensor_affine_cachemask_backward fake_quantize_per_channel_affine_cachemask_backward"
     " _fake_quantize_learnable_per_tensor_affine _fake_quantize_learnable_per_channel_affine"
     " quantize_per_tensor quantize_per_channel quantize_per_tensor_dynamic dequantize"

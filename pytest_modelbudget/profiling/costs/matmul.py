@@ -118,6 +118,12 @@ def grouped(left: Tensor, right: Tensor, *, output: Tensor) -> Cost:
     return Cost(macs=shared * right.shape[-1] * numbers_per_element(left), activations=elements(output))
 
 
+def grouped_backward(left: Tensor, right: Tensor, *, output: Sequence[Tensor]) -> Cost:
+    """The gradients of both, each as much as the product."""
+    forward = grouped(left, right, output=left)
+    return Cost(macs=2 * forward.macs, activations=sum(map(elements, output)))
+
+
 def sampled(sample: Tensor, left: Tensor) -> Cost:
     """`sparse_sampled_addmm`: (m, k) by (k, n), where `sample` stores an element."""
     return Cost(macs=stored_elements(sample) * left.shape[-1] * real_macs(left), activations=stored_elements(sample))
@@ -255,6 +261,9 @@ TABLE: Table = {
     "aten::_grouped_mm": _GROUPED,
     "aten::_scaled_grouped_mm": _GROUPED,
     "aten::_scaled_grouped_mm_v2": _GROUPED,
+    # What transformers does where torch has no grouped product for a dtype, or none at all.
+    "transformers::grouped_mm_fallback": contraction(grouped, left="input", right="weight"),
+    "transformers::grouped_mm_fallback_backward": contraction(grouped_backward, left="input", right="weight"),
     # linear
     "aten::linear": _PACKED_INPUT,
     "aten::linear_backward": contraction(linear_backward),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -35,3 +36,13 @@ class Counter(TorchDispatchMode):
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def operator_named(name):
+    """`aten.mm`; skips the test where this torch has no such operator."""
+    operator = torch.ops
+    for part in name.split("."):
+        operator = getattr(operator, part, None)
+        if operator is None:
+            pytest.skip(f"this torch has no {name}")
+    return operator

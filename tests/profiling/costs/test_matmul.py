@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from executing import meta
+from executing import meta, operator_named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,6 +124,7 @@ class TestGroupedProducts:
     offsets = torch.tensor([8, 24], dtype=torch.int32)
 
     def test_rows_by_one_matrix_for_each_group(self, measure):
+        operator_named("aten._grouped_mm")
         left, right = ones(24, 16, dtype=torch.bfloat16), ones(2, 16, 32, dtype=torch.bfloat16)
         assert measure(lambda: torch._grouped_mm(left, right, offs=self.offsets)) == Cost(
             macs=24 * 16 * 32, activations=24 * 32
@@ -138,35 +139,50 @@ class TestGroupedProducts:
         ],
         ids=["one matrix for each group on both sides", "columns in groups", "the gradient of the weights"],
     )
-    def test_other_arrangements(self, cost_of, left, right, macs):
-        for op in (aten._grouped_mm, aten._scaled_grouped_mm, aten._scaled_grouped_mm_v2):
-            assert cost_of(op.default, meta(*left), meta(*right), output=meta(1)).macs == macs
+    @pytest.mark.parametrize("name", ["_grouped_mm", "_scaled_grouped_mm", "_scaled_grouped_mm_v2"])
+    def test_other_arrangements(self, cost_of, left, right, macs, name):
+        op = operator_named(f"aten.{name}").default
+        assert cost_of(op, meta(*left), meta(*right), output=meta(1)).macs == macs
+
+    def test_the_fallback_of_transformers(self, cost_of):
+        from transformers.integrations import moe
+
+        assert moe
+        ops = torch.ops.transformers
+        left, right, result = meta(24, 16), meta(2, 16, 32), meta(24, 32)
+        assert cost_of(ops.grouped_mm_fallback.default, left, right, self.offsets, output=result).macs == 24 * 16 * 32
+        backward = operator_named("transformers.grouped_mm_fallback_backward").default
+        cost = cost_of(backward, left, right, self.offsets, result, output=(left, right))
+        assert cost.macs == 2 * 24 * 16 * 32
 
 
 class TestLowBitWeights:
     @pytest.mark.parametrize(
         "op",
         [
-            aten._weight_int4pack_mm,
-            aten._weight_int4pack_mm_for_cpu,
-            aten._weight_int4pack_mm_with_scales_and_zeros,
-            aten._weight_int8pack_mm,
-            torch.ops.quantized.int4mm_packed_weight_cpu,
+            "aten._weight_int4pack_mm",
+            "aten._weight_int4pack_mm_for_cpu",
+            "aten._weight_int4pack_mm_with_scales_and_zeros",
+            "aten._weight_int8pack_mm",
+            "quantized.int4mm_packed_weight_cpu",
         ],
-        ids=str,
     )
     def test_a_packed_weight_counts_by_its_output(self, cost_of, op):
+        op = operator_named(op)
         packed = meta(4, 2, 32, 4, dtype=torch.int32)
         assert cost_of(op.default, meta(5, 64), packed, output=meta(5, 32)) == Cost(5 * 64 * 32, 0, 0, 160)
 
     def test_a_dynamically_quantized_product(self, cost_of):
-        cost = cost_of(aten._dyn_quant_matmul_4bit.default, meta(5, 64), meta(9), 32, 64, 48, output=meta(5, 48))
+        cost = cost_of(
+            operator_named("aten._dyn_quant_matmul_4bit").default, meta(5, 64), meta(9), 32, 64, 48, output=meta(5, 48)
+        )
         assert cost.macs == 5 * 64 * 48
 
-    def test_a_scaled_product(self, cost_of):
+    @pytest.mark.parametrize("name", ["_scaled_mm", "_scaled_mm_v2"])
+    def test_a_scaled_product(self, cost_of, name):
         left, right = meta(16, 64, dtype=torch.float8_e4m3fn), meta(64, 32, dtype=torch.float8_e4m3fn)
-        for op in (aten._scaled_mm, aten._scaled_mm_v2):
-            assert cost_of(op.default, left, right, meta(1), meta(1), output=meta(16, 32)).macs == 16 * 64 * 32
+        op = operator_named(f"aten.{name}").default
+        assert cost_of(op, left, right, meta(1), meta(1), output=meta(16, 32)).macs == 16 * 64 * 32
 
     @pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="this torch has no packed 4-bit type")
     def test_two_numbers_in_an_element_are_two_macs(self, cost_of):

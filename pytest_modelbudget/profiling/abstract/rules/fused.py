@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract.rules.answered import Answered, Rules, aten, empty
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _attention(
         return None
     if not query.shape[-1] == key.shape[-1] == value.shape[-1] or query.shape[0] != key.shape[0]:
         return None
-    if query.shape[1] != key.shape[1] and not enable_gqa:
+    if query.shape[1] != key.shape[1] and not (enable_gqa and internals.FUSED_ATTENTION_SHARES_HEADS):
         return None
     if not query.dtype == key.dtype == value.dtype or not query.is_floating_point():
         return None
