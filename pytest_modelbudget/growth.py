@@ -38,7 +38,7 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
     A subtree that is new, gone or renamed is one change, and so is a module in which nothing changed but itself.
     Of a figure that has no parts there is nothing to explain.
     """
-    if before.keys() | after.keys() <= {""}:
+    if len(before.keys() | after.keys()) < 2:
         return []
     gone = _roots(before, after)
     new = _roots(after, before)

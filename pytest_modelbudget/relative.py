@@ -147,13 +147,27 @@ def judge_growth(
         for bound in _bounds(limit, before, after)
         for verdict in judge(bound, model, calls, uncounted)
     ]
-    exceeded = [verdict for verdict in verdicts if not _is_fine(verdict)]
+    exceeded = _outermost([verdict for verdict in verdicts if not _is_fine(verdict)])
     if Update.RAISE in update:
         exceeded = [
             replace(verdict, outcome=Outcome.ACCEPTED) if verdict.outcome is Outcome.EXCEEDED else verdict
             for verdict in exceeded
         ]
     return exceeded or [max(verdicts, key=lambda verdict: verdict.used or 0)]
+
+
+def _outermost(verdicts: list[Verdict]) -> list[Verdict]:
+    """Without the modules whose growth is that of another one: `blocks.*` matches `blocks.0.mlp.fc1`, too.
+
+    What grew within them is said of the outer one.
+    """
+    grown = {verdict.module for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED}
+
+    def is_inner(path: str) -> bool:
+        parts = path.split(".")
+        return any(".".join(parts[:depth]) in grown for depth in range(1, len(parts)))
+
+    return [verdict for verdict in verdicts if verdict.module not in grown or not is_inner(verdict.module)]
 
 
 def _is_fine(verdict: Verdict) -> bool:

@@ -110,6 +110,17 @@ def test_markdown_names_failures_first(suite: Suite):
     )
 
 
+def test_a_run_that_failed_elsewhere_is_not_green(suite: Suite):
+    source = "@pytest.mark.max_params(58)\ndef test_it(): Net()(batch())\ndef test_bad(nothing): pass"
+    suite(source, "--modelbudget-report=markdown:r.md")
+    lines = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    assert lines[:3] == [
+        "## ❌ Model budgets: 1 budget kept",
+        "",
+        "No budget is broken, but the run did not pass: exit code 1.",
+    ]
+
+
 def test_the_step_summary_is_appended(suite: Suite, monkeypatch, tmp_path):
     path = tmp_path / "summary.md"
     path.write_text("before\n", encoding="utf-8")
@@ -345,6 +356,24 @@ def test_a_submodule_may_not_grow_though_the_model_shrinks(suite: Suite):
     run = suite(source.format(a=9, b=2))
     assert run.headline("test_it") == "max_growth: Sized a params 45, was 40 (+12.5 % > 10%)"
     assert suite(source.format(a=8, b=60)).outcomes == {"test_it": "passed"}
+
+
+def test_of_modules_in_one_another_the_outermost_that_grew_too_much_is_named_with_what_grew_in_it(suite: Suite):
+    source = """
+    class Block(nn.Sequential):
+        def __init__(self): super().__init__(nn.Linear(4, {width}), nn.Linear({width}, 4), nn.Linear(4, 4))
+
+    @pytest.mark.max_growth(params="5%", module="*")
+    def test_it(): nn.Sequential(nn.Sequential(Block()), nn.Linear(4, 100))(batch(1))
+    """
+    suite(source.format(width=8), "--modelbudget-update=new")
+    # 8: 40 + 36 + 20 = 96. 9: 45 + 40 + 20 = 105.
+    run = suite(source.format(width=9))
+    lines = run.failure("test_it").splitlines()
+    assert lines[0] == "max_growth: Sequential 0 params 105, was 96 (+9.4 % > 5%)"
+    assert lines[2].startswith("  baseline  96 parameters, measured with torch ")
+    assert lines[4] == "  where     0.0.0 +5 of +9   0.0.1 +4"
+    assert len(run.verdicts("test_it")) == 1
 
 
 def test_other_conventions_are_refused(suite: Suite):

@@ -57,14 +57,16 @@ def change_text(before: Entry | None, after: Entry | None, unit: Unit) -> str:
     return f"{first} -> {second}{f' ({share})' if share else ''}"
 
 
-def where(before: Mapping[str, Figure], after: Mapping[str, Figure], unit: Unit) -> str:
+def where(before: Mapping[str, Figure], after: Mapping[str, Figure], unit: Unit, module: str = "") -> str:
     """`layer3.2.conv1 +0.21 GMACs of +0.23 GMACs   neck new, +20 MACs`: the modules that changed, the most first."""
-    changes = explain(before, after)
+    changes = explain(_below(module, before), _below(module, after))
     texts = [module_text(change, unit) for change in summary(changes)]
     if not texts:
         return "   ".join(f"{change.before} is now {change.path}" for change in changes[:3])
     left = len([change for change in changes if change.kind != "renamed"]) - len(texts)
-    texts[0] += f" of {signed(after.get('', 0) - before.get('', 0), unit)}" if left > 0 or len(texts) > 1 else ""
+    texts[0] += (
+        f" of {signed(after.get(module, 0) - before.get(module, 0), unit)}" if left > 0 or len(texts) > 1 else ""
+    )
     return "   ".join(texts)
 
 
@@ -102,10 +104,11 @@ def details(verdict: Verdict, growth: Growth, test: str, source: str) -> Iterato
         yield "measured", quantity.exact(growth.after.value, metric)
         yield "next", f"record it, and commit the baseline: {run}new"
         return
-    before, after = growth.before, growth.after
-    yield "baseline", f"{quantity.exact(before.value, metric)}, measured with torch {before.torch}"
-    yield "measured", f"{quantity.exact(after.value, metric)}, with torch {after.torch}"
-    if text := where(_below(verdict.module, before.modules), _below(verdict.module, after.modules), metric.unit):
+    before, after, module = growth.before, growth.after, verdict.module
+    first, second = (one.modules.get(module, 0) if module else one.value for one in (before, after))
+    yield "baseline", f"{quantity.exact(first, metric)}, measured with torch {before.torch}"
+    yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
+    if text := where(before.modules, after.modules, metric.unit, module):
         yield "where", text
     if hint := _hint(before, after):
         yield "hint", hint

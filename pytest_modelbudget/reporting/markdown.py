@@ -125,6 +125,10 @@ def _headline(failed: int, verdicts: int, report: Row) -> str:
     others = [test for test in report["tests"] if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
     if others:
         text += f"\n\n{len(others)} test{'s' * (len(others) > 1)} failed before they were judged."
+    elif not failed and report.get("run", {}).get("exit_status"):
+        # An error in a fixture or in the code of the tests: green would be a lie.
+        code_of_run = report["run"]["exit_status"]
+        text = f"{text.replace('✅', '❌')}\n\nNo budget is broken, but the run did not pass: exit code {code_of_run}."
     for complaint in report["unmeasured"]:
         text += f"\n\n⚠️ {plain(complaint, 500)}"
     return text
