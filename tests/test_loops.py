@@ -1,0 +1,109 @@
+"""Models that a test calls again and again: generation with a cache, diffusion.
+
+The decoder has 64 weights; a call takes 64 MACs a token, and 8 for each pair of a token and one that it looks at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.suite import Suite
+
+DECODER = """
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.kv, self.out = (nn.Linear(4, width, bias=False) for width in (4, 8, 4))
+
+    def forward(self, x, cache=None):
+        k, v = self.kv(x).chunk(2, -1)
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], 1), torch.cat([cache[1], v], 1)
+        y = nn.functional.scaled_dot_product_attention(self.q(x)[:, None], k[:, None], v[:, None])[:, 0]
+        return self.out(y), (k, v)
+
+@pytest.fixture
+def net(): return Decoder().eval()
+
+@torch.no_grad()
+def generate(net):
+    y, cache = net(torch.ones(1, 5, 4))
+    for _ in range(3):
+        y, cache = net(y[:, -1:], cache)
+"""
+PREFILL = 5 * 64 + 5 * 5 * 8
+STEPS = [64 + 6 * 8, 64 + 7 * 8, 64 + 8 * 8]
+TOTAL = PREFILL + sum(STEPS)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "meta"])
+def test_generation_is_limited_by_call_and_in_all(suite: Suite, device: str):
+    run = suite(
+        f"""
+{DECODER}
+@pytest.mark.max_macs({PREFILL})
+@pytest.mark.max_macs({TOTAL}, per="test")
+def test_within(net): generate(net)
+
+@pytest.mark.max_macs({PREFILL - 1})
+def test_prefill(net): generate(net)
+
+@pytest.mark.max_macs({TOTAL - 1}, per="test")
+def test_all(net): generate(net)
+""",
+        f"--modelbudget-device={device}",
+    )
+    assert run.outcomes == {"test_within": "passed", "test_prefill": "failed", "test_all": "failed"}
+    assert run.headline("test_prefill").startswith(f"max_macs: Decoder {PREFILL} MACs > {PREFILL - 1} MACs")
+    assert f"{TOTAL} MACs > {TOTAL - 1} MACs" in run.headline("test_all")
+
+
+def test_prefill_and_each_step_are_told_apart_in_the_table(suite: Suite):
+    run = suite(f"{DECODER}\ndef test_it(net): generate(net)", "--modelbudget", "-v")
+    rows = [line for line in run.lines if line.startswith("Decoder  ")]
+    assert rows == [
+        "Decoder  1x5x4  on cpu",
+        "Decoder  1x1x4, 1x5x4, 1x5x4  on cpu",
+        "Decoder  1x1x4, 1x6x4, 1x6x4  on cpu",
+        "Decoder  1x1x4, 1x7x4, 1x7x4  on cpu",
+    ]
+    output = run.result.stdout.str()
+    assert all(f"macs {figure} MACs" in output for figure in (PREFILL, *STEPS))
+
+
+def test_a_diffusion_loop_is_one_row_and_counts_each_step(suite: Suite):
+    run = suite(
+        """
+class Denoiser(nn.Module):
+    # 20 parameters, 16 MACs a sample; the step is a number
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x, step):
+        return x - self.layer(x) * step.sin()
+
+@pytest.fixture
+def net(): return Denoiser()
+
+@torch.no_grad()
+def sample(net):
+    x = torch.ones(2, 4)
+    for step in torch.arange(50, 0, -1): x = net(x, step)
+
+@pytest.mark.max_macs(32)
+@pytest.mark.max_macs(50 * 32, per="test")
+def test_within(net): sample(net)
+
+@pytest.mark.max_macs(50 * 32 - 1, per="test")
+def test_over(net): sample(net)
+""",
+        "--modelbudget",
+        "-v",
+    )
+    assert run.outcomes == {"test_within": "passed", "test_over": "failed"}
+    assert "1.6 KMACs" in run.headline("test_over") or "1,600 MACs" in run.headline("test_over")
+    assert sum(line.startswith("Denoiser  2x4") for line in run.lines) == 1
