@@ -201,7 +201,7 @@ def _abstractly(
                     _backward(output)
                 del output
         del args, kwargs
-    return observation, number, _said(execution.leftovers())
+    return observation, number, (*_said(execution.leftovers()), *_said_of_autocast(calls))
 
 
 def _for_real(
@@ -253,6 +253,17 @@ def _said(leftovers: Counter[str]) -> tuple[str, ...]:
     return (
         f"something outside the model keeps tensors of this run, which have no data ({kept}): "
         'empty that cache after this test, or measure with device="cpu"',
+    )
+
+
+def _said_of_autocast(calls: Sequence[tuple[nn.Module, Specification]]) -> tuple[str, ...]:
+    # PyTorch has no autocast for meta.
+    wanted = sorted({str(specification.autocast) for _, specification in calls if specification.autocast is not None})
+    if not wanted:
+        return ()
+    return (
+        f"called under autocast to {', '.join(wanted)}, which an abstract run does not apply: memory, traffic and "
+        'elementwise work are those without it; measure them with device="cpu" or on the device',
     )
 
 

@@ -606,10 +606,24 @@ def test_under_any_grad_mode():
     assert len(figures) == 1
 
 
-def test_autocast_leaves_the_macs_alone():
-    model = Calls(lambda linear, x: linear(x))
+def test_autocast_leaves_the_macs_alone_and_the_rest_is_said():
+    seen = []
+
+    def adds(linear, x):
+        seen.append((torch.ones(8, 8, device=x.device) @ torch.ones(8, 8, device=x.device)).dtype)
+        return linear(x)
+
+    model = Calls(adds)
+    plain = profile(model, _X)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert profile(model, _X).macs == 2 * 8 * 8
+        found = profile(model, _X)
+        assert torch.is_autocast_enabled("cpu")
+    assert (found.macs, found.memory, found.traffic) == (plain.macs, plain.memory, plain.traffic)
+    assert set(seen) == {torch.float32}  # what was remembered without autocast holds
+    (note,) = found.notes
+    assert "bfloat16" in note
+    assert 'device="cpu"' in note
+    assert not plain.notes
 
 
 def test_a_generation_loop():

@@ -70,9 +70,15 @@ def _no_garbage_collection() -> Iterator[None]:
 @contextmanager
 def _same_defaults() -> Iterator[None]:
     dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    # Autocast would change constants on the CPU, and leave all else as it is.
+    casting = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+    for device in casting:
+        torch.set_autocast_enabled(device, False)
     try:
         yield
     finally:
+        for device in casting:
+            torch.set_autocast_enabled(device, True)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
 
