@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.budget import TensorSpec
+from pytest_modelbudget.profiling.copies import UncopyableModelError
 from pytest_modelbudget.profiling.devices import DeviceUnavailableError, NoClockError, check_clock, resolve
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
@@ -147,7 +148,7 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
     """
     try:
         if how.latency:
-            check_clock(resolve(how.device), model)
+            check_clock(resolve(how.device))
         profiles = repeat(model, calls, device=how.device, backward=how.backward, flops_per_mac=how.flops_per_mac)
         if how.latency:
             ((called, specification),) = calls
@@ -156,9 +157,7 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
                 for profile, count in profiles
             ]
         return profiles
-    except NoClockError as error:
-        raise SubjectError(str(error), invalid=True) from error
-    except DeviceUnavailableError as error:
+    except (NoClockError, UncopyableModelError, DeviceUnavailableError) as error:
         raise SubjectError(str(error), invalid=True) from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
@@ -166,9 +165,14 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         raise SubjectError(
             f"{type(model).__name__} cannot be run on {how.where} "
             f"({type(error).__name__}: {_first_line(error)}{_place_of(error, how.root)}): "
-            'call it in the test, give it other inputs=, or another device=, for example "cpu"',
+            f"{_way_out(how)}",
             invalid=True,
         ) from error
+
+
+def _way_out(how: How) -> str:
+    others = "call it in the test, or give it other inputs="
+    return f'{others}, or another device=, for example "cpu"' if how.where == "meta" else others
 
 
 def unmeasurable(name: str, error: Exception | str) -> str:

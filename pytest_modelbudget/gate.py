@@ -158,8 +158,7 @@ def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Setting
         subject,
         flops_per_mac=settings.flops_per_mac,
         device=limit.device or settings.device,
-        backward=limit.metric.backward,
-        latency=limit.metric.source is Source.CLOCK,
+        metric=limit.metric,
         inputs=limit.inputs,
         fallback=settings.inputs,
     )

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
+from pytest_modelbudget.metrics import Source
 from pytest_modelbudget.profiling.observation import WRAPPED
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.calling import Arguments, Calls
+    from pytest_modelbudget.metrics import Metric
     from pytest_modelbudget.profiling.modules import Call
     from pytest_modelbudget.profiling.observation import Observation
     from pytest_modelbudget.profiling.profile import Profile
@@ -153,6 +155,12 @@ class Subjects:
             raise SubjectError(
                 "matrix products, convolutions or attention ran outside every nn.Module: put them in the forward of one"
             )
+        kinds = dict.fromkeys(self._observation.tracker.numbers.types[module] for module, _ in self._works())
+        if kinds:
+            raise SubjectError(
+                f"what the test calls ({', '.join(kinds)}) has neither parameters nor contractions, as a loss has: "
+                'if it is the model, say so with model="..." (a fixture, a parameter or an attribute)'
+            )
         raise SubjectError(
             'the test neither calls a model nor has a fixture that is one: call it, or say model="..." (a fixture, a '
             "parameter or an attribute)"
@@ -226,8 +234,7 @@ class Subjects:
         *,
         flops_per_mac: int,
         device: str,
-        backward: bool,
-        latency: bool,
+        metric: Metric,
         inputs: Inputs | None,
         fallback: str | None,
     ) -> Calls:
@@ -237,8 +244,8 @@ class Subjects:
             subject: the model.
             flops_per_mac: 1 or 2.
             device: where, or `auto`.
-            backward: whether it takes a backward pass; where the test ran none, the calls are repeated with one.
-            latency: whether the calls are repeated to be timed, where the test ran them unless `device` says otherwise.
+            metric: what is asked for. Where it takes a backward pass and the test ran none, the calls are repeated with
+                one; to be timed they are repeated where the test ran them, unless `device` says otherwise.
             inputs: what the limit says to call the model with.
             fallback: the fixture with what to call it with where nobody says.
 
@@ -250,7 +257,11 @@ class Subjects:
         profiles = self._observation.profiles(subject.number, flops_per_mac)
         called = any(count for _, count in profiles)
         is_there = device == "auto" or all(profile.device == torch.device(device).type for profile, _ in profiles)
-        is_complete = not backward or any(profile.backward_flops for profile, _ in profiles)
+        ran_backward = any(profile.backward_flops is not None for profile, _ in profiles)
+        # What is alive at once is that of the whole training step.
+        backward = metric.backward or (ran_backward and metric.source is Source.STORAGE)
+        is_complete = not metric.backward or ran_backward
+        latency = metric.source is Source.CLOCK
         if called and is_there and is_complete and not latency:
             return profiles
         if latency and device == "auto":

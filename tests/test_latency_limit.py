@@ -139,7 +139,7 @@ def test_configured(net): net(batch())
         'that is to be timed with model="..."'
     )
     assert run.headline("test_weights") == (
-        "max_latency: the weights of Net are on meta, so there is nothing to time: build it on a real device"
+        "max_latency: the weights of Net are on meta, so cpu cannot run it: build it on a real device"
     )
     run = suite(
         f"{NET}\n@pytest.mark.max_latency({AN_HOUR})\ndef test_it(net): net(batch())", "--modelbudget-device=meta"

@@ -751,12 +751,13 @@ def test_not_copied(net, handle): pass
         line = 1 + suite.pytester.path.joinpath("models.py").read_text().splitlines().index(
             '        raise RuntimeError("no such thing")'
         )
-        what_to_do = 'call it in the test, give it other inputs=, or another device=, for example "cpu"'
+        elsewhere = "call it in the test, or give it other inputs="
+        what_to_do = f'{elsewhere}, or another device=, for example "cpu"'
         assert run.headline("test_meta") == (
             f"max_macs: Broken cannot be run on meta (RuntimeError: no such thing at models.py:{line}): {what_to_do}"
         )
         assert run.headline("test_cpu") == (
-            f"max_macs: Broken cannot be run on cpu (RuntimeError: no such thing at models.py:{line}): {what_to_do}"
+            f"max_macs: Broken cannot be run on cpu (RuntimeError: no such thing at models.py:{line}): {elsewhere}"
         )
         assert run.headline("test_inputs").startswith("max_macs: Net cannot be run on meta (")
         assert run.headline("test_callable") == (

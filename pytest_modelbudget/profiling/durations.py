@@ -37,7 +37,7 @@ def measure_durations(model: nn.Module, call: Specification, device: torch.devic
     Raises:
         NoClockError: on `meta`.
     """
-    check_clock(device, model)
+    check_clock(device)
     with ready(model, call, device) as (again, fresh):
         args, kwargs = fresh()
         again(*args, **kwargs)  # warms up

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import statistics
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.benchmark import Timer
+from torch.utils.benchmark import timer as clock
 
+from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import check_clock
 from pytest_modelbudget.profiling.modules import out_of_the_way
 from pytest_modelbudget.profiling.profile import LatencyMeasurement
-from pytest_modelbudget.profiling.specification import realize
+from pytest_modelbudget.profiling.specification import is_training, realize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ _LEAST, _MOST = 0.2, 3.0
 """Seconds of timed calls, the warm-up apart; a single call may take longer."""
 _LONG = 0.5
 """Seconds of a first call that people should be told about: several are to follow."""
+_FEWEST = 2
+"""How many calls are timed however long they take."""
 _SINGLE_CALLS = 200
 """How many calls are timed one by one at most: making their arguments takes longer than a short call."""
 
@@ -52,7 +55,7 @@ def measure_latency(
     Raises:
         NoClockError: on `meta`.
     """
-    check_clock(device, model)
+    check_clock(device)
     with ready(model, call, device) as (run, fresh):
         timer = Timer(
             "run(*args, **kwargs)",
@@ -60,10 +63,11 @@ def measure_latency(
             globals={"run": run, "fresh": fresh},
             num_threads=torch.get_num_threads(),
         )
-        if timer.timeit(1).median > _LONG:  # compiles what is to be compiled, too
+        long = _single(run, *fresh()) > _LONG  # compiles what is to be compiled, too
+        if long:
             announce()
-        if _holds_state((call.args, call.kwargs)):
-            times, block = _one_by_one(timer, most), 1
+        if long or _holds_state((call.args, call.kwargs)):
+            times, block = _one_by_one(run, fresh, most), 1
         else:
             measured = timer.adaptive_autorange(_STEADY, min_run_time=_LEAST, max_run_time=most)
             times, block = measured.times, measured.number_per_run
@@ -86,9 +90,10 @@ def ready(
     with ExitStack() as stack:
         stack.enter_context(out_of_the_way())
         stack.enter_context(torch.random.fork_rng(range(torch.cuda.device_count()) if device.type == "cuda" else ()))
-        again = copy.deepcopy(model).to(device)
+        again = copied([model], device)[0]
         for path, part in again.named_modules():
-            part.training = call.training.get(path, part.training)
+            if call.training.get(path, is_training(part)) is not is_training(part):
+                part.training = call.training[path]
         stack.enter_context(torch.set_grad_enabled(call.grad))
         if call.autocast is not None:
             stack.enter_context(torch.autocast(device.type, dtype=call.autocast))
@@ -104,11 +109,20 @@ def _holds_state(value: object) -> bool:
     return not isinstance(value, (torch.Tensor, str, bytes, bool, int, float, complex, type(None), torch.dtype))
 
 
-def _one_by_one(timer: Timer, most: float) -> list[float]:
+def _single(run: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+    """Seconds of one call, by the clock of torch.utils.benchmark, which waits for CUDA and XPU."""
+    begun = clock()
+    run(*args, **kwargs)
+    return clock() - begun
+
+
+def _one_by_one(
+    run: nn.Module, fresh: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]], most: float
+) -> list[float]:
     """Times of single calls, each with arguments of its own."""
     times: list[float] = []
-    while sum(times) < most and len(times) < _SINGLE_CALLS:
-        times.append(timer.timeit(1).median)
+    while (sum(times) < most or len(times) < _FEWEST) and len(times) < _SINGLE_CALLS:
+        times.append(_single(run, *fresh()))
         lower, median, upper = _quartiles(times)
         if sum(times) >= _LEAST and len(times) > 3 and upper - lower < _STEADY * median:
             break

@@ -335,6 +335,7 @@ class _ProfileBuilder:
         self.anatomy = anatomy
         self.paths = anatomy.paths()
         self.flops_per_mac = flops_per_mac
+        self.ran_backward = False
 
     def build(
         self,
@@ -347,6 +348,7 @@ class _ProfileBuilder:
         batch: int | None = None,
         device: str = "",
     ) -> Profile:
+        self.ran_backward = bool(backward)
         rows = {path: _Row() for path in self.anatomy.numbers}
         uncounted: Counter[str] = Counter()
         for tree, path in trees:
@@ -409,8 +411,9 @@ class _ProfileBuilder:
                 "activations": row.activations,
                 "read": row.read,
                 "written": row.written,
-                "backward_flops": self.flops_per_mac * row.backward_macs + row.backward_flops,
             }
+            if self.ran_backward:
+                compute["backward_flops"] = self.flops_per_mac * row.backward_macs + row.backward_flops
         return module_profile(
             type=self.anatomy.types[path],
             is_container=self.anatomy.containers[path],

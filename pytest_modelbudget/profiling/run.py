@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
 from contextlib import ExitStack, contextmanager
@@ -15,16 +14,17 @@ from torch import nn
 
 from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
+from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.sharding import check_runs_alone
-from pytest_modelbudget.profiling.specification import Specification, realize, specify
+from pytest_modelbudget.profiling.specification import Specification, is_training, realize, specify
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_modelbudget.profiling.profile import Profile
 
@@ -68,6 +68,7 @@ def profile(
         DeviceUnavailableError: the device is not on this machine.
         UninitializedModelError: a lazy module has not seen its first input.
         NoClockError: time was asked for on `meta`.
+        UncopyableModelError: on a real device, the model cannot be copied.
         DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
         ShardedModelError: the model is sharded by FSDP.
         UnseenWorkError: the model calls its parts in threads of its own.
@@ -83,7 +84,7 @@ def profile(
         # torch.utils.benchmark takes a while to import.
         from pytest_modelbudget.profiling.durations import measure_durations
 
-        check_clock(resolve(device), model)
+        check_clock(resolve(device))
     specification = specify(model, tuple(args), dict(kwargs or {}))
     calls = [(model, specification)]
     figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac)[0][0]
@@ -160,13 +161,14 @@ _NEEDS_AUTOGRAD = ("does not require grad", "to have been used in the graph", "i
 
 def _abstractly_somehow(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], *, backward: bool) -> _Ran:
     """The fast way first. A run leaves no trace, so another can follow for a model that needs more."""
-    autograd = backward
+    # Where autograd records, what it saves is alive.
+    autograd = backward or any(call.grad for _, call in calls)
     try:
         return _abstractly(model, calls, autograd=autograd, backward=backward)
     except DataDependentError:
         pass
     except RuntimeError as error:
-        if backward or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
+        if autograd or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
             raise
         autograd = True  # the model differentiates in its forward, as a force field does
     return _abstractly(model, calls, autograd=autograd, backward=backward, literals=True)
@@ -210,40 +212,21 @@ def _for_real(
     """Returns what was observed, the number of the model in it, and what the device's allocator handed out at most."""
     observation = Observation()
     originals = [model, *(module for module, _ in calls)]
-    modules = copy.deepcopy(originals, _clones(originals))  # in one go: parts stay parts
-    with _same_random_numbers():
-        for module in modules:
-            module.to(where)
-        with allocator_peak(where) as peak:
-            for module, (_, specification) in zip(modules[1:], calls, strict=True):
-                _set_flags(module, specification)
-                args, kwargs = realize(specification, where)
-                with ExitStack() as stack:
-                    stack.enter_context(torch.set_grad_enabled(specification.grad or backward))
-                    if specification.autocast is not None:
-                        stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
-                    stack.enter_context(observation.under(sys._getframe()))
-                    output = _exhausted(module(*args, **kwargs))
-                    if backward:
-                        _backward(output)
-            allocated = peak()
+    modules = copied(originals, where)  # in one go: parts stay parts
+    with _same_random_numbers(), allocator_peak(where) as peak:
+        for module, (_, specification) in zip(modules[1:], calls, strict=True):
+            _set_flags(module, specification)
+            args, kwargs = realize(specification, where)
+            with ExitStack() as stack:
+                stack.enter_context(torch.set_grad_enabled(specification.grad or backward))
+                if specification.autocast is not None:
+                    stack.enter_context(torch.autocast(where.type, dtype=specification.autocast))
+                stack.enter_context(observation.under(sys._getframe()))
+                output = _exhausted(module(*args, **kwargs))
+                if backward:
+                    _backward(output)
+        allocated = peak()
     return observation, observation.look_at(modules[0]), allocated
-
-
-def _clones(models: Iterable[nn.Module]) -> dict[int, torch.Tensor]:
-    """Of the tensors in models that refuse to be deep-copied, by their ids.
-
-    Compressed sparse ones, and what weight normalisation and pruning leave as the weight that they worked out.
-    """
-    clones = {}
-    for module in (part for model in models for part in model.modules()):
-        for value in (*module._buffers.values(), *vars(module).values()):
-            if isinstance(value, torch.Tensor) and (value.layout in _COMPRESSED or not value.is_leaf):
-                clones[id(value)] = value.detach().clone()
-    return clones
-
-
-_COMPRESSED = (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc)
 
 
 def _said(leftovers: Counter[str]) -> tuple[str, ...]:
@@ -274,8 +257,8 @@ def _exhausted(output: Any) -> Any:
 
 def _set_flags(module: nn.Module, specification: Specification) -> None:
     for path, part in paths_of(module):
-        training = specification.training.get(path, part.training)
-        if part.training is not training:
+        training = specification.training.get(path, is_training(part))
+        if is_training(part) is not training:
             part.training = training
 
 
@@ -283,7 +266,7 @@ def _backward(output: Any) -> None:
     losses = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
     if not losses:
         raise ValueError(
-            "backward=True needs an output that requires grad: the model has no trainable parameter on its path"
+            "there is no backward pass: no output requires grad (its parameters are frozen, or it holds integers)"
         )
     torch.autograd.backward(losses)
 

@@ -60,10 +60,15 @@ def specify(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return Specification(
         args=args,
         kwargs=kwargs,
-        training={path: part.training for path, part in paths_of(module)},
+        training={path: is_training(part) for path, part in paths_of(module)},
         grad=torch.is_grad_enabled(),
         autocast=autocast,
     )
+
+
+def is_training(module: nn.Module) -> bool:
+    """The mode of a module; a frozen TorchScript module has none any more."""
+    return bool(getattr(module, "training", False))
 
 
 def realize(

@@ -21,6 +21,8 @@ _SHOWN_MODULES = 4
 _SHOWN_VIOLATIONS = 3
 _SHOWN_OPERATORS = 6
 _INPUTS_WIDTH = 60
+_TIMES = 10_000
+"""Percent above which nobody reads percents."""
 
 
 def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
@@ -92,6 +94,8 @@ def _excess(measured: Fraction, limit: Fraction) -> str:
     if not limit:
         return ""
     percent = (measured / limit - 1) * 100
+    if percent >= _TIMES:
+        return f" ({float(measured / limit):,.0f} times as much)"
     digits = 1
     while digits < 12 and round(percent, digits) == 0:
         digits += 1
@@ -166,6 +170,8 @@ def _measured(verdict: Verdict, profile: Profile) -> str:
             text += f" + {quantity.exact(other, metric)} of FFT and linear algebra"
         if limit.per is Per.SAMPLE:
             text += f" / {profile.batch} samples"
+    if limit.per is Per.SAMPLE and metric.name != "flops":
+        text += f" = {quantity.exact(verdict.measured * (profile.batch or 1), metric)} / {profile.batch} samples"
     if metric.needs_call:
         text += ", run abstractly" if profile.how == "abstract" else ", observed"
         if profile.device:

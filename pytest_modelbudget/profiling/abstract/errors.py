@@ -29,11 +29,14 @@ def needs_data(operator: str, frame: FrameType | None = None) -> DataDependentEr
 
 def explained(error: BaseException) -> DataDependentError | None:
     """The same for what PyTorch itself refused before it became an operator: `numpy()`, `tolist()` and the like."""
-    if not any(part in str(error) for part in ("meta tensor", "meta device type tensor", "on meta tensors")):
+    if not any(part in str(error) for part in _SAID_OF_META):
         return None
     frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if _is_model(f)]
     where = (frames[-1][0].f_code.co_filename, frames[-1][1], frames[-1][0].f_code.co_name) if frames else None
     return _error(str(error).partition("\n")[0], where)
+
+
+_SAID_OF_META = ("meta tensor", "meta device type tensor", "on meta tensors", "on meta device", "tensors on meta")
 
 
 def _error(what: str, where: tuple[str, int, str] | None) -> DataDependentError:

@@ -69,6 +69,8 @@ def _convolution(
 ) -> Answered | None:
     """Channels last if either operand is; the meta kernel takes it from the input alone."""
     spatial = weight.dim() - 2
+    if data.is_complex():
+        return None  # it is made of three real ones
     if data.dim() != weight.dim() or data.dtype != weight.dtype or data.shape[1] != groups * weight.shape[1]:
         return None
     layout = layout_of(data)
