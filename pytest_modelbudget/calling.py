@@ -171,8 +171,9 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
 
 
 def _way_out(how: How) -> str:
-    others = "call it in the test, or give it other inputs="
-    return f'{others}, or another device=, for example "cpu"' if how.where == "meta" else others
+    if how.where != "meta":
+        return "call it in the test, or give it other inputs="
+    return 'call it in the test, give it other inputs=, or another device=, for example "cpu"'
 
 
 def unmeasurable(name: str, error: Exception | str) -> str:

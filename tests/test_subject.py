@@ -752,7 +752,7 @@ def test_not_copied(net, handle): pass
             '        raise RuntimeError("no such thing")'
         )
         elsewhere = "call it in the test, or give it other inputs="
-        what_to_do = f'{elsewhere}, or another device=, for example "cpu"'
+        what_to_do = 'call it in the test, give it other inputs=, or another device=, for example "cpu"'
         assert run.headline("test_meta") == (
             f"max_macs: Broken cannot be run on meta (RuntimeError: no such thing at models.py:{line}): {what_to_do}"
         )

@@ -54,7 +54,8 @@ def profile(
             is not looked at: only shapes, strides and dtypes matter.
         kwargs: named arguments.
         device: where to run: `"meta"` (no weights, data or arithmetic), `"cpu"`, `"cuda"`, … (on a deep copy).
-        backward: also run a backward pass from the sum of the outputs.
+        backward: also run a backward pass from the sum of the outputs. Without, a run on `meta` keeps nothing for one:
+            its `memory` is that of inference.
         latency: also time the call, on a real device: its median wall time, warmed up and synchronised.
         durations: also time each module, on a real device.
         flops_per_mac: 2, or 1 where MACs are called FLOPs.
@@ -150,6 +151,9 @@ def repeat(
             "its figures would be too small"
         )
     profile = observation.together(number, flops_per_mac)
+    if backward and profile.backward_flops is None:  # it ran, and there was nothing to do
+        modules = {path: replace(part, backward_flops=0) for path, part in profile.modules.items()}
+        profile = replace(profile, backward_flops=0, modules=modules)
     return [(replace(profile, device=where.type, how=how, notes=(*profile.notes, *notes), allocated=allocated), 1)]
 
 
@@ -161,14 +165,13 @@ _NEEDS_AUTOGRAD = ("does not require grad", "to have been used in the graph", "i
 
 def _abstractly_somehow(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], *, backward: bool) -> _Ran:
     """The fast way first. A run leaves no trace, so another can follow for a model that needs more."""
-    # Where autograd records, what it saves is alive.
-    autograd = backward or any(call.grad for _, call in calls)
+    autograd = backward
     try:
         return _abstractly(model, calls, autograd=autograd, backward=backward)
     except DataDependentError:
         pass
     except RuntimeError as error:
-        if autograd or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
+        if backward or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
             raise
         autograd = True  # the model differentiates in its forward, as a force field does
     return _abstractly(model, calls, autograd=autograd, backward=backward, literals=True)

@@ -224,7 +224,8 @@ def test_where_every_gradient_is_needed_backward_is_twice_forward(description: A
     if expected or any(True for _ in model.parameters()):
         figures += [profile(model, x, device=device, backward=True) for device in ("cpu", "meta")]
     for found in figures:
-        assert (found.macs, found.backward_flops, found.uncounted) == (call.macs[id(model)], expected, {})
+        # Nobody saw a backward pass of a model that has nothing to differentiate.
+        assert (found.macs, found.backward_flops or 0, found.uncounted) == (call.macs[id(model)], expected, {})
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

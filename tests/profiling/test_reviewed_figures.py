@@ -35,13 +35,14 @@ def deep() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_what_autograd_saves_is_alive(device):
+def test_what_autograd_saves_is_alive_in_a_training_step(device):
     x = torch.ones(1000, 100)
-    # Ten weights of 40,000 bytes, the input and twenty outputs of 400,000.
-    assert profile(deep(), x, device=device).memory == 10 * 40_000 + 21 * 400_000
     with torch.no_grad():
-        # The input, and of the layers what goes in and what comes out.
+        # Ten weights of 40,000 bytes, the input, and of a layer what goes in and what comes out.
         assert profile(deep(), x, device=device).memory == 10 * 40_000 + 3 * 400_000
+    # The weights, the input, twenty outputs; at the last weight its gradient, that of the output, the loss and its own.
+    trained = profile(deep(), x, device=device, backward=True).memory
+    assert trained == 10 * 40_000 + 22 * 400_000 + 40_000 + 8
 
 
 def test_the_memory_of_a_training_step_is_that_of_one_also_where_it_is_run_again(suite: Suite):
