@@ -300,10 +300,11 @@ TABLE: Table = {
     # products of three, and distances
     "aten::_trilinear": contraction(trilinear, first="i1", second="i2", third="i3"),
     "aten::_cdist_forward": contraction(distances, points="x1"),
-    "aten::_cdist_backward": contraction(distances_backward, points="x1"),
+    # The gradient has another name from torch 2.15 on; the distances have its shape.
+    "aten::_cdist_backward": contraction(distances_backward, grad="cdist", points="x1"),
     "aten::_euclidean_dist": contraction(distances, points="x1"),
     "aten::_pdist_forward": contraction(distances, points="self"),
-    "aten::_pdist_backward": contraction(pairwise_backward, points="self"),
+    "aten::_pdist_backward": contraction(pairwise_backward, grad="pdist", points="self"),
     "aten::affine_grid_generator": contraction(affine_grid),
     "aten::cudnn_affine_grid_generator": contraction(affine_grid),
     "aten::cudnn_affine_grid_generator_backward": contraction(affine_grid_backward),
