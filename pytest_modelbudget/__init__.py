@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_modelbudget.custom import custom_metric
     from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
+    from pytest_modelbudget.inside import ModelBudget
     from pytest_modelbudget.profiling.costs import Cost, register_cost
     from pytest_modelbudget.profiling.profile import LatencyMeasurement, ModuleProfile, Profile
     from pytest_modelbudget.profiling.run import profile
@@ -17,10 +19,12 @@ __all__ = [
     "BudgetExceeded",
     "Cost",
     "LatencyMeasurement",
+    "ModelBudget",
     "ModelBudgetWarning",
     "ModuleProfile",
     "Profile",
     "__version__",
+    "custom_metric",
     "format_quantity",
     "parse_quantity",
     "profile",
@@ -32,8 +36,10 @@ _HOMES = {
     "BudgetExceeded": "errors",
     "Cost": "profiling.costs",
     "LatencyMeasurement": "profiling.profile",
+    "ModelBudget": "inside",
     "ModelBudgetWarning": "errors",
     "ModuleProfile": "profiling.profile",
+    "custom_metric": "custom",
     "Profile": "profiling.profile",
     "format_quantity": "quantity",
     "parse_quantity": "quantity",

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Union
 
-from pytest_modelbudget.settings import Uncounted as Uncounted  # noqa: TC001 - re-exported
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from fractions import Fraction
@@ -21,6 +19,14 @@ class Per(str, Enum):
     CALL = "call"
     SAMPLE = "sample"
     TEST = "test"
+
+
+class Uncounted(str, Enum):
+    """What an operator of unknown cost does to a test whose compute is limited."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    IGNORE = "ignore"
 
 
 class Level(str, Enum):

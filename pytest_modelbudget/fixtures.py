@@ -9,15 +9,17 @@ import pytest
 from pytest_modelbudget.settings import settings_key
 
 if TYPE_CHECKING:
-    from pytest_modelbudget.inside import InsideTest
+    from pytest_modelbudget.inside import ModelBudget
 
 
 @pytest.fixture
-def modelbudget(request: pytest.FixtureRequest) -> InsideTest:
+def modelbudget(request: pytest.FixtureRequest) -> ModelBudget:
     """Limits inside a test: `modelbudget.check(model, args, params="25M")`, `.profile(model, args)`, `.limit(...)`."""
-    from pytest_modelbudget.inside import InsideTest
+    from pytest_modelbudget.inside import ModelBudget
+    from pytest_modelbudget.session import collect_results
 
-    return InsideTest(request.node, request.config.stash[settings_key])
+    collect_results(request.config)
+    return ModelBudget(request.node)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_modelbudget.budget import Level, Per
+from pytest_modelbudget.budget import Level, Per, Uncounted
 from pytest_modelbudget.calling import SubjectError, specify_or_explain
 from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
-from pytest_modelbudget.metrics import Source
+from pytest_modelbudget.metrics import MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.relative import numbered
 from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_modelbudget.budget import Budget, Limit
     from pytest_modelbudget.calling import Calls
     from pytest_modelbudget.profiling.profile import Profile
-    from pytest_modelbudget.settings import Settings, Uncounted
+    from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.subject import Subject
 
     Judge = Callable[[Limit, str, Calls, Uncounted], list[Verdict]]
@@ -169,9 +169,11 @@ def judge_or_explain(
 ) -> list[Verdict]:
     """Hold a limit against the calls of a model, or say why there are none."""
     try:
-        return hold(limit, model, calls(), settings.uncounted)
+        return hold(limit, model, calls(), Uncounted(settings.uncounted))
     except SubjectError as error:
         return [_without_figure(limit, model, error)]
+    except MetricError as error:
+        return [Verdict(limit, Outcome.INVALID, model, reason=str(error))]
 
 
 def _without_figure(limit: Limit, model: str, error: SubjectError) -> Verdict:

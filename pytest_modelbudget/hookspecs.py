@@ -9,6 +9,36 @@ import pytest
 if TYPE_CHECKING:
     from torch import nn
 
+    from pytest_modelbudget.metrics import Metric
+
+
+def pytest_modelbudget_metrics(config: pytest.Config) -> list[Metric] | None:
+    """Add metrics of your own, each with a mark `max_<name>` and a place in tables, reports and the baseline.
+
+    Called once when pytest starts, also in the workers of pytest-xdist: for initial conftest files and plugins.
+
+    Args:
+        config: pytest's.
+
+    Returns:
+        Metrics, made with `pytest_modelbudget.custom_metric`.
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_modelbudget_device(item: pytest.Item) -> str | None:
+    """Say where the models of a test are measured, in place of the option `device`; a mark's `device=` goes before.
+
+    Called for each test that is observed, before its body, and where the fixture `modelbudget` measures. Stops at the
+    first implementation that does not return None.
+
+    Args:
+        item: the test, with its fixtures in `item.funcargs`.
+
+    Returns:
+        As the option: `auto`, `meta`, `cpu`, `cuda:1`, …
+    """
+
 
 @pytest.hookspec(firstresult=True)
 def pytest_modelbudget_model(item: pytest.Item) -> nn.Module | tuple[nn.Module, Any] | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget.budget import Source
 from pytest_modelbudget.limits import KEYWORDS, limits_of, near
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
+from pytest_modelbudget.settings import settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,16 +28,19 @@ if TYPE_CHECKING:
     from pytest_modelbudget.verdict import Verdict
 
 
-class InsideTest:
+class ModelBudget:
     """Profiles and judges models in the middle of a test.
 
     Limits are named by metric, with the quantities and keywords of the marks: `params="25M"`, `flops="8G"`,
     `module="layer4"`, `level="warn"`.
     """
 
-    def __init__(self, item: pytest.Item, settings: Settings) -> None:
+    def __init__(self, item: pytest.Item) -> None:
         self._item = item
-        self._settings = settings
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return settings_for(self._item)
 
     def profile(
         self, model: nn.Module, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any

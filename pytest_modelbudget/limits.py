@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.budget import Level, Limit, Per, Source, TensorSpec
+from pytest_modelbudget.budget import Level, Limit, Per, Source, TensorSpec, Uncounted
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.settings import parse_device, parse_uncounted
@@ -15,7 +15,7 @@ from pytest_modelbudget.settings import parse_device, parse_uncounted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pytest_modelbudget.budget import Inputs, Uncounted
+    from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.settings import Settings
 
 
@@ -54,7 +54,7 @@ def limits_of(
         "module": module,
         "per": _choice(Per, "per", per),
         "device": None if device is None else _parsed("device", parse_device, device),
-        "uncounted": None if uncounted is None else _parsed("uncounted", parse_uncounted, uncounted),
+        "uncounted": None if uncounted is None else Uncounted(_parsed("uncounted", parse_uncounted, uncounted)),
         "level": _choice(Level, "level", level),
         "message": message,
     }
@@ -100,7 +100,7 @@ def _choice(choices: Any, keyword: str, value: object) -> Any:
         raise LimitError(f"{keyword}={value!r} is not allowed; write one of {allowed}") from None
 
 
-def _parsed(keyword: str, parse: Callable[[str], str | Uncounted], value: object) -> str | Uncounted:
+def _parsed(keyword: str, parse: Callable[[str], str], value: object) -> str:
     try:
         return parse(str(value))  # a torch.device reads as it is written
     except ValueError as error:

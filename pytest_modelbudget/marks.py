@@ -11,6 +11,7 @@ import pytest
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Budget, Limit, Source
+from pytest_modelbudget.catalogue import MARKS
 from pytest_modelbudget.limits import KEYWORDS, limits_of, near
 from pytest_modelbudget.locate import place_of
 from pytest_modelbudget.metrics import METRICS
@@ -26,30 +27,20 @@ if TYPE_CHECKING:
     from pytest_modelbudget.tables import Table
 
 
-# Marks are bound like calls, so that Python itself says what is missing or unknown.
-_SINGLE = inspect.Signature([inspect.Parameter("limit", inspect.Parameter.POSITIONAL_OR_KEYWORD), *KEYWORDS.values()])
-_SEVERAL = inspect.Signature(
-    [*(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in METRICS), *KEYWORDS.values()]
-)
-_GROWTH = inspect.Signature(
-    [
-        inspect.Parameter("limit", inspect.Parameter.POSITIONAL_OR_KEYWORD, default="0%"),
-        *_SEVERAL.parameters.values(),
-    ]
-)
-SIGNATURES = {
-    **{metric.mark: _SINGLE for metric in METRICS.values()},
-    "modelbudget": _SEVERAL,
-    "max_growth": _GROWTH,
-}
-"""The marks, and how they are called."""
+def signature_of(mark: str) -> inspect.Signature:
+    """How a mark is called: marks are bound like calls, so that Python itself says what is missing or unknown."""
+    limit = inspect.Parameter("limit", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    several = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in METRICS]
+    first = {"modelbudget": several, "max_growth": [limit.replace(default="0%"), *several]}
+    return inspect.Signature([*first.get(mark, [limit]), *KEYWORDS.values()])
 
 
-_EXAMPLES = {
-    **{metric.mark: f"{metric.mark}({quantity.example(metric.unit)})" for metric in METRICS.values()},
-    "modelbudget": 'modelbudget(params="26M")',
-    "max_growth": 'max_growth("1%")',
-}
+def _example(mark: str) -> str:
+    if mark == "modelbudget":
+        return 'modelbudget(params="26M")'
+    if mark == "max_growth":
+        return 'max_growth("1%")'
+    return f"{mark}({quantity.example(METRICS[mark.removeprefix('max_')].unit)})"
 
 
 class MarkError(Exception):
@@ -130,12 +121,12 @@ def bind(mark: pytest.Mark, node: Node, item: pytest.Item | pytest.Collector, se
 
 
 def _bind(mark: pytest.Mark, node: Node, item: pytest.Item | pytest.Collector, settings: Settings) -> tuple[Limit, ...]:
-    signature = SIGNATURES[mark.name]
+    signature = signature_of(mark.name)
     try:
         arguments = signature.bind(*mark.args, **mark.kwargs).arguments
     except TypeError as error:
         unknown = [name for name in mark.kwargs if name not in signature.parameters]
-        hint = f"; write e.g. {_EXAMPLES[mark.name]}"
+        hint = f"; write e.g. {_example(mark.name)}"
         if unknown and repr(unknown[0]) in str(error):
             hint = near(unknown[0], signature.parameters)
         raise _error(mark, node, item, f"{error}{hint}") from None
@@ -150,7 +141,7 @@ def _bind(mark: pytest.Mark, node: Node, item: pytest.Item | pytest.Collector, s
         parse = limits_of
         quantities = {mark.name.removeprefix("max_"): arguments.pop("limit")}
     if not quantities and mark.name != "max_growth":
-        raise _error(mark, node, item, f"no limit; write e.g. {_EXAMPLES[mark.name]}")
+        raise _error(mark, node, item, f"no limit; write e.g. {_example(mark.name)}")
     source = Source(text_of(mark), location_of(mark, node, item), node.direct)
     try:
         return parse(quantities, settings, source, **arguments)
@@ -164,7 +155,7 @@ def meant_by(complaint: str) -> str | None:
     if unknown is None:
         return None
     name = unknown[1] or unknown[2]
-    found = get_close_matches(name, SIGNATURES, n=1, cutoff=0.8)
+    found = get_close_matches(name, MARKS, n=1, cutoff=0.8)
     return f"@pytest.mark.{name}: did you mean @pytest.mark.{found[0]}?" if found else None
 
 

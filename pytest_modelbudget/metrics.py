@@ -1,12 +1,19 @@
-"""The metrics: one row for each figure that can be measured and limited.
+"""The metrics: one row for each figure that can be measured and limited. Pure: no torch, no pytest.
 
-Marks, options, tables and reports derive from `METRICS`; a new metric is a new row. Pure: no torch, no pytest.
+Marks, options, tables and reports derive from `METRICS`; a new metric is a new row of the catalogue.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget.catalogue import ROWS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_modelbudget.profiling.profile import Profile
 
 
 class Unit(str, Enum):
@@ -32,7 +39,7 @@ class Source(str, Enum):
     """Real time on a real device."""
 
 
-class Metric(NamedTuple):
+class Metric:
     """One row of the table.
 
     Attributes:
@@ -43,15 +50,34 @@ class Metric(NamedTuple):
         definition: one sentence, shown by `pytest --markers`.
         additive: whether figures of several calls may be summed or divided by the batch (`per=`).
         backward: whether it takes a backward pass.
+        measure: of a custom metric, its figure in a profile; None: the profile's attribute of that name.
     """
 
-    name: str
-    unit: Unit
-    noun: str
-    source: Source
-    definition: str
-    additive: bool = False
-    backward: bool = False
+    __slots__ = ("additive", "backward", "definition", "measure", "name", "noun", "source", "unit")
+
+    def __init__(
+        self,
+        name: str,
+        unit: Unit,
+        noun: str,
+        source: Source,
+        definition: str,
+        *,
+        additive: bool = False,
+        backward: bool = False,
+        measure: Callable[[Profile], float | None] | None = None,
+    ) -> None:
+        self.name = name
+        self.unit = unit
+        self.noun = noun
+        self.source = source
+        self.definition = definition
+        self.additive = additive
+        self.backward = backward
+        self.measure = measure
+
+    def __repr__(self) -> str:
+        return f"<Metric {self.name}>"
 
     @property
     def mark(self) -> str:
@@ -66,50 +92,50 @@ class Metric(NamedTuple):
     @property
     def portable(self) -> bool:
         """Whether the figure is the same on every machine, device and backend."""
-        return self.name not in _UNPORTABLE
+        return self.name not in _UNPORTABLE and not (self.measure and self.needs_call)
 
     @property
     def has_parts(self) -> bool:
         """Whether submodules have a figure of their own (`module=`)."""
-        return self.source in (Source.STATE, Source.COMPUTE)
+        return self.source in (Source.STATE, Source.COMPUTE) and self.measure is None
+
+    def of(self, profile: Profile) -> float | None:
+        """The figure in a profile; None where it was not measured.
+
+        Raises:
+            MetricError: the function of a custom metric raised, or returned no figure.
+        """
+        if self.measure is None:
+            figure: float | None = getattr(profile, self.name)
+            return figure
+        if self.needs_call and profile.macs is None:
+            return None
+        try:
+            figure = self.measure(profile)
+        except Exception as error:
+            raise MetricError(f"the metric {self.name} raised {type(error).__name__}: {error}") from error
+        # Booleans and NaN are no figures, and NumPy's integers are no JSON.
+        if figure is None or (type(figure) in (int, float) and 0 <= figure < float("inf")):
+            return figure
+        raise MetricError(f"the metric {self.name} returned {figure!r}: return an int or float of at least 0, or None")
+
+
+class MetricError(Exception):
+    """A custom metric has no figure for a profile; the message says why."""
 
 
 # Backends have different kernels: what one fuses, another moves through memory.
 _UNPORTABLE = frozenset({"elementwise_flops", "total_flops", "memory", "traffic", "latency"})
 
 
-def _state(name: str, unit: Unit, noun: str, definition: str) -> Metric:
-    return Metric(name, unit, noun, Source.STATE, definition)
+_WITH_BACKWARD = frozenset({"backward_flops", "training_flops"})
 
 
-def _compute(name: str, unit: Unit, noun: str, definition: str) -> Metric:
-    return Metric(name, unit, noun, Source.COMPUTE, definition, additive=True)
+def _metric(name: str, unit: str, noun: str, source: str, definition: str) -> Metric:
+    looks_at = Source(source)
+    additive = looks_at in (Source.COMPUTE, Source.CLOCK)
+    return Metric(name, Unit(unit), noun, looks_at, definition, additive=additive, backward=name in _WITH_BACKWARD)
 
 
-_ROWS = (
-    _state("params", Unit.COUNT, "parameters", "elements of the model's distinct parameters, tied ones once"),
-    _state("trainable_params", Unit.COUNT, "trainable parameters", "elements of the parameters that require grad"),
-    _state("size", Unit.BYTE, "bytes", "storage of the model's distinct parameters and buffers"),
-    _compute("macs", Unit.MAC, "MACs", "multiply-accumulates of the contractions of a forward pass"),
-    _compute("flops", Unit.FLOP, "FLOPs", "flops_per_mac x MACs, plus FFTs and linear algebra, of a forward pass"),
-    _compute("elementwise_flops", Unit.FLOP, "other FLOPs", "everything else that computes in a forward pass"),
-    _compute("total_flops", Unit.FLOP, "FLOPs in all", "FLOPs and other FLOPs of a forward pass together"),
-    _compute("backward_flops", Unit.FLOP, "FLOPs", "FLOPs of contractions of a backward pass")._replace(backward=True),
-    _compute("training_flops", Unit.FLOP, "FLOPs", "FLOPs of a forward and a backward pass")._replace(backward=True),
-    _compute("activations", Unit.COUNT, "activations", "elements produced by convolutions and matrix products"),
-    Metric(
-        "memory", Unit.BYTE, "bytes", Source.STORAGE, "peak of the bytes alive at once during a call and its backward"
-    ),
-    _compute("traffic", Unit.BYTE, "bytes", "bytes read and written by the operators of a forward pass, nothing fused"),
-    Metric(
-        "latency",
-        Unit.SECOND,
-        "seconds",
-        Source.CLOCK,
-        "median wall time of a call on a real device, warmed up, synchronised",
-        additive=True,
-    ),
-)
-
-METRICS: dict[str, Metric] = {metric.name: metric for metric in _ROWS}
+METRICS: dict[str, Metric] = {row[0]: _metric(*row) for row in ROWS}
 """Every metric by name, in the order in which reports show them."""

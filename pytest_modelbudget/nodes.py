@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.catalogue import MARKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import _pytest.nodes
-
-NAMES = frozenset({"modelbudget", "max_growth", *(metric.mark for metric in METRICS.values())})
-"""The marks that are ours."""
 
 
 class Node:
@@ -38,7 +35,7 @@ class Node:
 def is_marked(item: pytest.Item) -> bool:
     """Whether any of our marks concerns an item. Asked of every test, so: fast."""
     for mark in item.iter_markers():  # noqa: SIM110 - any() with a generator takes twice as long
-        if mark.name in NAMES:
+        if mark.name in MARKS:
             return True
     return False
 
@@ -111,7 +108,7 @@ def _stored(owner: object) -> Iterable[pytest.Mark]:
 
 
 def _ours(marks: Iterable[pytest.Mark]) -> list[pytest.Mark]:
-    return [mark for mark in marks if mark.name in NAMES]
+    return [mark for mark in marks if mark.name in MARKS]
 
 
 def _added(node: _pytest.nodes.Node, *written: Sequence[pytest.Mark]) -> list[pytest.Mark]:

@@ -1,6 +1,6 @@
 """What the controlling process writes when a run ends: the baseline and the reports.
 
-Imported at every start of pytest: standard library and pytest only.
+Imported as soon as a test has a budget: standard library and pytest only.
 """
 
 from __future__ import annotations

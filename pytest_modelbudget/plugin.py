@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelbudget.catalogue import ROWS
 from pytest_modelbudget.fixtures import modelbudget as modelbudget
 from pytest_modelbudget.fixtures import modelbudget_device as modelbudget_device
-from pytest_modelbudget.settings import OPTIONS, Settings, is_full_run, parse_report, parse_update, settings_key
+from pytest_modelbudget.settings import (
+    OPTIONS,
+    Settings,
+    is_full_run,
+    parse_report,
+    parse_update,
+    settings_for,
+    settings_key,
+    tables_key,
+)
 
 if TYPE_CHECKING:
     import warnings
@@ -86,32 +96,52 @@ def _argument(parse: Callable[[str], object]) -> Callable[[str], object]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    from pytest_modelbudget.metrics import METRICS
-
-    for metric in METRICS.values():
-        config.addinivalue_line(
-            "markers", f"{metric.mark}(limit, *, {_KEYWORDS}): limit on {metric.noun}: {metric.definition}."
-        )
-    names = "".join(f"{name}=…, " for name in METRICS)
+    rows = [*ROWS, *_add_metrics(config)]
+    for name, _, noun, _, definition in rows:
+        config.addinivalue_line("markers", f"max_{name}(limit, *, {_KEYWORDS}): limit on {noun}: {definition}.")
+    names = "".join(f"{row[0]}=…, " for row in rows)
     config.addinivalue_line("markers", f"modelbudget(*, {names}{_KEYWORDS}): several limits in one mark.")
     config.addinivalue_line(
         "markers", f'max_growth(limit="0%", *, {names}{_KEYWORDS}): limit on growth over the baseline.'
     )
     settings = config.stash[settings_key] = Settings.from_config(config)
 
-    from pytest_modelbudget.outputs import Outputs
-    from pytest_modelbudget.session import Session
-
-    tables = _tables(config, settings) if settings.active else ()
-    collected = Session(config, settings, tables)
-    config.pluginmanager.register(collected, "modelbudget-session")
-    config.pluginmanager.register(Outputs(config, settings, collected), "modelbudget-outputs")
     if ("junit", None) in settings.reports:
         from pytest_modelbudget.reporting.junit import Properties
 
         config.pluginmanager.register(Properties(), "modelbudget-junit")
+    tables = config.stash[tables_key] = _tables(config, settings) if settings.active else ()
     if settings.active:
         config.pluginmanager.register(Budgets(settings, tables), "modelbudget-budgets")
+    if tables or settings.wants_every_test or _knows_marks_too_late(config, settings):
+        from pytest_modelbudget.session import collect_results
+
+        collect_results(config)
+
+
+def _add_metrics(config: pytest.Config) -> list[tuple[str, str, str, str, str]]:
+    """Take in the metrics of the hook; their rows, as in the catalogue."""
+    try:
+        answers = [list(answer or ()) for answer in config.hook.pytest_modelbudget_metrics(config=config)]
+        metrics = [metric for answer in answers for metric in answer]
+        if metrics:
+            from contextlib import ExitStack
+
+            from pytest_modelbudget.custom import added
+
+            stack = ExitStack()
+            stack.enter_context(added(metrics))
+            config.add_cleanup(stack.close)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"the hook pytest_modelbudget_metrics: {error}") from None
+    return [(one.name, one.unit, one.noun, one.source, one.definition) for one in metrics]
+
+
+def _knows_marks_too_late(config: pytest.Config, settings: Settings) -> bool:
+    """Whether results have to be collected although no mark was seen yet."""
+    # The controller of pytest-xdist sees no tests, only reports. A baseline is held against every test there is.
+    controls = getattr(config.option, "dist", "no") != "no" and not hasattr(config, "workerinput")
+    return controls or (config.rootpath / settings.baseline).exists()
 
 
 def _tables(config: pytest.Config, settings: Settings) -> Sequence[Table]:
@@ -197,6 +227,12 @@ class Budgets:
         elif errors and is_full_run(config):
             raise pytest.UsageError(*errors)
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if any(map(self._is_marked, session.items)):
+            from pytest_modelbudget.session import collect_results
+
+            collect_results(session.config)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         # A worker that crashed has no output.
@@ -218,10 +254,13 @@ class Budgets:
         try:
             # Only now: fixtures and hooks may have added marks.
             budget = budget_for(item, self._settings, self._tables)
-        except MarkError as error:
+            settings = settings_for(item) if budget else self._settings
+        except (MarkError, ValueError) as error:
             pytest.fail(str(error), pytrace=False)
-        if not budget and not self._settings.observe_all:
+        if not budget and not settings.observe_all:
             return (yield)
         from pytest_modelbudget.gate import observe
+        from pytest_modelbudget.session import collect_results
 
-        return (yield from observe(item, budget, self._settings))
+        collect_results(item.config)
+        return (yield from observe(item, budget, settings))

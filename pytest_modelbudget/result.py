@@ -1,13 +1,16 @@
 """What is known of one test, and how it travels: on the item while it runs, on its report as primitives.
 
-Imported at every start of pytest: standard library and pytest only.
+Imported as soon as a test has a budget: standard library and pytest only.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_modelbudget.metrics import METRICS, MetricError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,6 +134,12 @@ def without_group(nodeid: str) -> str:
 
 def _profile_row(profile: Profile, *, modules: bool) -> dict[str, Any]:
     row = profile.to_dict()
+    row["custom"] = {}
+    for metric in METRICS.values():
+        # A limit on the metric fails and says why it has no figure; here it is one of many.
+        with suppress(MetricError):
+            if metric.measure is not None and (figure := metric.of(profile)) is not None:
+                row["custom"][metric.name] = figure
     if not modules:
         del row["modules"]
     return row

@@ -1,6 +1,6 @@
 """The controlling process: collects what the tests measured, prints the table, and knows the rules for whole runs.
 
-Imported at every start of pytest: standard library and pytest only.
+Imported as soon as a test has a budget: standard library and pytest only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 
 from pytest_modelbudget.nodes import is_marked
 from pytest_modelbudget.result import result_of, take_result, without_group
-from pytest_modelbudget.settings import is_full_run
+from pytest_modelbudget.settings import is_full_run, settings_key, tables_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 _TREE = 2
 """The verbosity from which on the module tree is printed."""
+
+
+def collect_results(config: pytest.Config) -> None:
+    """Have the results of tests collected from now on. A suite without budgets never pays for it."""
+    if config.pluginmanager.has_plugin("modelbudget-session"):
+        return
+    from pytest_modelbudget.outputs import Outputs
+
+    settings = config.stash[settings_key]
+    collected = Session(config, settings, config.stash[tables_key])
+    config.pluginmanager.register(collected, "modelbudget-session")
+    config.pluginmanager.register(Outputs(config, settings, collected), "modelbudget-outputs")
 
 
 class Session:

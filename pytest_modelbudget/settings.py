@@ -1,29 +1,21 @@
 """Command line > ini > default, into one frozen `Settings`: the only reader of pytest's configuration.
 
 Every pytest start imports this file, so it imports nothing that pytest has not imported already, and makes few
-dataclasses and named tuples: each costs a quarter of a millisecond.
+dataclasses and named tuples. For the same reason annotations are no strings here: `typing` compiles each of those that
+a named tuple has, which takes longer than all the rest.
 """
-
-from __future__ import annotations
 
 import os
 import re
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-
-class Uncounted(str, Enum):
-    """What an operator of unknown cost does to a test whose compute is limited."""
-
-    FAIL = "fail"
-    WARN = "warn"
-    IGNORE = "ignore"
+    from pytest_modelbudget.tables import Table
 
 
 class Settings(NamedTuple):
@@ -47,7 +39,7 @@ class Settings(NamedTuple):
     active: bool = True
     observe_all: bool = False
     device: str = "auto"
-    uncounted: Uncounted = Uncounted.FAIL
+    uncounted: str = "fail"
     flops_per_mac: int = 2
     inputs: str | None = None
     baseline: Path = Path("modelbudget-baseline.json")
@@ -57,8 +49,13 @@ class Settings(NamedTuple):
     dry_run: bool = False
     reports: tuple[tuple[str, Path | None], ...] = ()
 
+    @property
+    def wants_every_test(self) -> bool:
+        """Whether there is something to say at the end, even where no test has a budget of its own."""
+        return bool(self.observe_all or self.update or self.update_refused or self.reports)
+
     @classmethod
-    def from_config(cls, config: pytest.Config) -> Settings:
+    def from_config(cls, config: pytest.Config) -> "Settings":
         """The settings of this run.
 
         Raises:
@@ -105,6 +102,25 @@ def _update(config: pytest.Config) -> tuple[frozenset[str], str]:
 settings_key = pytest.StashKey[Settings]()
 """Where `config.stash` keeps the settings of the run."""
 
+tables_key: "pytest.StashKey[Sequence[Table]]" = pytest.StashKey()
+"""Where `config.stash` keeps its budgets in TOML."""
+
+
+def settings_for(item: pytest.Item) -> Settings:
+    """The settings of the run, with the device that the hook `pytest_modelbudget_device` gives this test.
+
+    Raises:
+        ValueError: what the hook gives is no device.
+    """
+    settings = item.config.stash[settings_key]
+    device = item.ihook.pytest_modelbudget_device(item=item)
+    if device is None:
+        return settings
+    try:
+        return settings._replace(device=parse_device(str(device)))  # a torch.device reads as it is written
+    except ValueError as error:
+        raise ValueError(f"the hook pytest_modelbudget_device returned {error}") from None
+
 
 def parse_device(text: str) -> str:
     """A torch device's name, or `auto`; whether it is there shows when it is used."""
@@ -113,12 +129,11 @@ def parse_device(text: str) -> str:
     return text
 
 
-def parse_uncounted(text: str) -> Uncounted:
-    """What to do about operators of unknown cost."""
-    try:
-        return Uncounted(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not allowed; write fail, warn or ignore") from None
+def parse_uncounted(text: str) -> str:
+    """What to do about operators of unknown cost: as `budget.Uncounted`, which costs every start of pytest too much."""
+    if text not in ("fail", "warn", "ignore"):
+        raise ValueError(f"{text!r} is not allowed; write fail, warn or ignore")
+    return text
 
 
 def _parse_flops_per_mac(text: str) -> int:
@@ -175,7 +190,7 @@ class Option:
 
     __slots__ = ("help", "metavar", "name", "parse")
 
-    def __init__(self, name: str, parse: Callable[[str], object], metavar: str, help: str) -> None:  # noqa: A002
+    def __init__(self, name: str, parse: "Callable[[str], object]", metavar: str, help: str) -> None:  # noqa: A002
         self.name = name
         self.parse = parse
         self.metavar = metavar

@@ -140,7 +140,10 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
     verdicts = []
     for path, measured, profile in figures:
         if measured is None:
-            return [Verdict(limit, Outcome.NOT_MEASURED, model, reason="the model was not called")]
+            reason = "the model was not called"
+            if limit.metric.measure is not None and profile.calls:
+                reason = f"the metric {limit.metric.name} has no figure for it"
+            return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason)]
         if limit.per is Per.SAMPLE and profile.batch is None:
             reason = 'per="sample" needs a tensor with a batch dimension among the inputs'
             return [Verdict(limit, Outcome.INVALID, model, reason=reason)]
@@ -156,7 +159,7 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
         return [replace(verdict, unknown=unknown) for verdict in exceeded]
     if unknown and decision is Uncounted.FAIL:
         return [replace(closest, outcome=Outcome.UNCOUNTED, unknown=unknown)]
-    if limit.value and not closest.measured:
+    if limit.value and not closest.measured and limit.metric.measure is None:
         what = f'module="{limit.module}"' if limit.module else "the model"
         reason = f"no matrix product, convolution or attention ran in {what}"
         if closest.profile is not None and closest.profile.batch == 0:
@@ -190,7 +193,7 @@ def figures_of(limit: Limit, calls: Calls) -> Iterator[tuple[str, Fraction | Non
         best: tuple[Fraction | None, Profile] | None = None
         total = Fraction(0)
         for profile, count in calls:
-            value = getattr(profile.modules[path], limit.metric.name) if path else getattr(profile, limit.metric.name)
+            value = getattr(profile.modules[path], limit.metric.name) if path else limit.metric.of(profile)
             figure = None if value is None else _fraction(value)
             if figure is not None:
                 total += figure * count

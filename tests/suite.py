@@ -82,8 +82,10 @@ class Run:
         self.reports: list[pytest.TestReport] = []
         self.results: dict[str, dict[str, Any]] = {}
 
-    def pytest_configure(self, config: pytest.Config) -> None:
-        self.results = config.pluginmanager.get_plugin("modelbudget-session").results
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        session = config.pluginmanager.get_plugin("modelbudget-session")
+        if session is not None:  # nobody collects results where no test has a budget
+            self.results = session.results
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.reports.append(report)

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.budget import Limit, Per, Source
+from pytest_modelbudget.budget import Limit, Per, Source, Uncounted
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.profiling.profile import ModuleProfile, Profile
 from pytest_modelbudget.reporting.failure import headline, unknown_text, verdict_text
-from pytest_modelbudget.settings import Uncounted
 from pytest_modelbudget.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:

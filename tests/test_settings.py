@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_modelbudget.settings import Settings, Uncounted, is_full_run, parse_device, parse_update
+from pytest_modelbudget.budget import Uncounted
+from pytest_modelbudget.settings import Settings, is_full_run, parse_device, parse_update
 
 OFF = ("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import BaselineError
 from pytest_modelbudget.commands import CommandError
+from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.relative import USUAL
 from pytest_modelbudget.reporting import compare as comparing
 
@@ -53,6 +54,12 @@ def run(options: argparse.Namespace) -> int:
     base, head = read(options.base), read(options.head)
     comparison = comparing.compare(base, head)
     allowed = {metric: share for rule in options.fail_on_growth for metric, share in rule.items()}
+    known = {*METRICS, *(key.metric for key in (*base, *head))}
+    for metric in allowed:
+        if metric not in known:
+            raise CommandError(
+                f"--fail-on-growth: {metric!r} is no metric of this plugin or of the two files; write e.g. flops=1%"
+            )
     if reason := comparing.not_held(base, head, allowed):
         raise CommandError(f"--fail-on-growth {reason}")
     violations = comparing.broken(comparison, allowed)
@@ -88,7 +95,7 @@ def read(path: Path) -> Entries:
 
 def _rule(text: str) -> dict[str, Fraction]:
     metric, equals, percent = text.rpartition("=")
-    if equals and not comparing.may_grow(metric):
+    if equals and not (metric.isidentifier() and comparing.may_grow(metric)):
         raise argparse.ArgumentTypeError(f"{metric!r} is no metric whose growth can be judged; write e.g. flops=1%")
     try:
         share = quantity.parse_percent(percent)

@@ -46,16 +46,17 @@ def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[Key, Entry]]:
     versions = [report["run"][name] for name in ("torch", "plugin", "python")]
     for test in report["tests"]:
         for profile in test["profiles"]:
-            for metric in METRICS.values():
-                value = profile[metric.name]
+            known = [(name, profile[name], metric.portable, metric.has_parts) for name, metric in METRICS.items()]
+            others = [(name, value, False, False) for name, value in profile.get("custom", {}).items()]
+            for name, value, portable, has_parts in (*known, *others):
                 if value is None:
                     continue
-                device = ANY_DEVICE if metric.portable else profile["device"]
-                key = Key(test["id"], profile["model"], metric.name, "call", device)
+                device = ANY_DEVICE if portable else profile["device"]
+                key = Key(test["id"], profile["model"], name, "call", device)
                 modules = {
-                    path: Fraction(str(module.get(metric.name) or 0))
+                    path: Fraction(str(module.get(name) or 0))
                     for path, module in profile.get("modules", {}).items()
-                    if metric.has_parts
+                    if has_parts
                 }
                 entry = Entry(Fraction(str(value)), modules, profile["flops_per_mac"], profile["inputs"], *versions)
                 if key not in largest or largest[key].value < entry.value:
@@ -130,8 +131,8 @@ def not_held(base: Entries, head: Entries, allowed: Mapping[str, Fraction]) -> s
 
 
 def may_grow(metric: str) -> bool:
-    """Whether growth of a metric can be judged: real time differs from run to run."""
-    return metric in METRICS and METRICS[metric].source is not Source.CLOCK
+    """Whether growth of a metric can be judged: real time differs from run to run. Others may be a suite's own."""
+    return metric not in METRICS or METRICS[metric].source is not Source.CLOCK
 
 
 _KINDS = ("grown", "new", "shrunk", "gone")

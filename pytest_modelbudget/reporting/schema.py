@@ -123,7 +123,14 @@ def _profile() -> Schema:
             "uncounted": {"type": "object", "additionalProperties": COUNT},
             "notes": _list(TEXT),
         },
-        optional={"modules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/module"}}},
+        optional={
+            "custom": {
+                "type": "object",
+                "description": "figures of the metrics of the hook pytest_modelbudget_metrics",
+                "additionalProperties": {"type": "number", "minimum": 0},
+            },
+            "modules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/module"}},
+        },
     )
 
 

@@ -221,7 +221,7 @@ def _operators(counts: Mapping[str, int]) -> str:
 
 def _figures(row: Row) -> Iterator[str]:
     for metric in METRICS.values():
-        value = row.get(metric.name)
+        value = row.get("custom", {}).get(metric.name) if metric.measure else row.get(metric.name)
         if value and (row.get("backward_flops") or not metric.backward):
             yield f"{metric.name} {quantity.format(value, metric.unit)}"
 
