@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.budget import TensorSpec
+from pytest_modelbudget.profiling.abstract import DataDependentError
 from pytest_modelbudget.profiling.copies import UncopyableModelError
 from pytest_modelbudget.profiling.devices import DeviceUnavailableError, NoClockError, check_clock, resolve
 from pytest_modelbudget.profiling.observation import Observation
@@ -161,6 +163,9 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         raise SubjectError(str(error), invalid=True) from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
+    except DataDependentError as error:  # says where, why and what to do
+        reason = str(error).replace(f"{how.root}{os.sep}", "")
+        raise SubjectError(f"{type(model).__name__} cannot be run on {how.where}: {reason}", invalid=True) from error
     except Exception as error:  # whatever the model raises
         raise SubjectError(
             f"{type(model).__name__} cannot be run on {how.where} "

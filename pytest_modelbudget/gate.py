@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_modelbudget.budget import Level, Per, Uncounted
 from pytest_modelbudget.calling import SubjectError, specify_or_explain
 from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
+from pytest_modelbudget.marks import PER_TEST_OF_HYPOTHESIS
 from pytest_modelbudget.metrics import MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.relative import numbered
@@ -78,21 +79,30 @@ def judge_test(item: pytest.Item, observation: Observation, limits: Iterable[Lim
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
     subjects = Subjects(item, observation)
+    strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
         result_of(item).profiles += [
-            _with_notes(profile)
+            replace(profile, notes=(*profile.notes, *_hidden(profile), *strays))
             for subject in subjects.used()
             for profile, _ in observation.profiles(subject.number, settings.flops_per_mac)
         ]
-    settle(item, [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)])
+    verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
+    settle(item, [_noted(verdict, strays) for verdict in verdicts] if strays else verdicts)
 
 
-def _with_notes(profile: Profile) -> Profile:
+_STRAYS = "beside it, matrix products, convolutions or attention ran outside every nn.Module and are in no figure"
+
+
+def _noted(verdict: Verdict, notes: tuple[str, ...]) -> Verdict:
+    if verdict.profile is None:
+        return verdict
+    return replace(verdict, profile=replace(verdict.profile, notes=(*verdict.profile.notes, *notes)))
+
+
+def _hidden(profile: Profile) -> tuple[str, ...]:
     # Compiled code calls no modules, and not all of its operators pass by.
     compiled = [row for row in profile.modules.values() if row.type == "OptimizedModule" and row.calls]
-    if profile.calls and all(row.macs for row in compiled):
-        return profile
-    return replace(profile, notes=(*profile.notes, "compiled, not measured"))
+    return () if profile.calls and all(row.macs for row in compiled) else ("compiled, not measured",)
 
 
 def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
@@ -132,8 +142,7 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
     if limit.value is None:
         return []
     if limit.per is Per.TEST and _is_hypothesis_test(item):
-        reason = 'per="test" would sum over the examples that hypothesis happens to choose: write per="call"'
-        return [Verdict(limit, Outcome.INVALID, "", reason=reason)]
+        return [Verdict(limit, Outcome.INVALID, "", reason=PER_TEST_OF_HYPOTHESIS)]
     try:
         found = subjects.find(limit.model)
     except SubjectError as error:

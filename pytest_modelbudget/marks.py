@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.budget import Budget, Limit, Source
+from pytest_modelbudget.budget import Budget, Limit, Per, Source
 from pytest_modelbudget.catalogue import MARKS
 from pytest_modelbudget.limits import KEYWORDS, limits_of, near
 from pytest_modelbudget.locate import place_of
@@ -41,6 +41,9 @@ def _example(mark: str) -> str:
     if mark == "max_growth":
         return 'max_growth("1%")'
     return f"{mark}({quantity.example(METRICS[mark.removeprefix('max_')].unit)})"
+
+
+PER_TEST_OF_HYPOTHESIS = 'per="test" would sum over the examples that hypothesis happens to choose: write per="call"'
 
 
 class MarkError(Exception):
@@ -96,8 +99,10 @@ def _add(
             first = limits[limit.key].source
             raise _error(mark, node, item, f"contradicts {first.text} at {first.location}; keep one of them")
         limits[limit.key] = limit
-        if isinstance(limit.inputs, str) and isinstance(item, pytest.Item):
-            _check_fixture(limit.inputs, mark, node, item)
+        if isinstance(limit.inputs, str) and (complaint := unknown_fixture(limit.inputs, item)):
+            raise _error(mark, node, item, f"inputs: {complaint}")
+        if limit.per is Per.TEST and getattr(node.owner, "is_hypothesis_test", False):
+            raise _error(mark, node, item, PER_TEST_OF_HYPOTHESIS)
 
 
 _bound_key = pytest.StashKey[dict[tuple[int, int], tuple[pytest.Mark, object, tuple[Limit, ...]]]]()
@@ -206,12 +211,14 @@ def errors_of(
     return list(errors)
 
 
-def _check_fixture(name: str, mark: pytest.Mark, node: Node, item: pytest.Item) -> None:
-    if name in getattr(item, "fixturenames", ()):
-        return
+def unknown_fixture(name: str, item: pytest.Item | pytest.Collector) -> str:
+    """What is wrong with the name of a fixture that an item is to have; empty where it has it, or is none."""
+    if not isinstance(item, pytest.Item) or name in getattr(item, "fixturenames", ()):
+        return ""
     manager = item.session._fixturemanager
     if not manager.getfixturedefs(name, item):
         # pytest keeps renaming this table, and near names are only a help.
         tables = ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
         known = {known for table in tables for known in getattr(manager, table, ())}
-        raise _error(mark, node, item, f"inputs: there is no fixture {name!r}{near(name, known)}")
+        return f"there is no fixture {name!r}{near(name, known)}"
+    return ""

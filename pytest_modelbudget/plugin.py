@@ -216,11 +216,12 @@ class Budgets:
     def pytest_collection_modifyitems(
         self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        if not self._tables or session.testsfailed or config.option.collectonly:
+        if not (self._tables or self._settings.inputs) or session.testsfailed or config.option.collectonly:
             return
-        from pytest_modelbudget.tables import unmatched
+        from pytest_modelbudget.tables import unmatched, without_fixtures
 
         errors = unmatched(self._tables, (item.nodeid for item in items))
+        errors += without_fixtures(self._tables, self._settings, items, config)
         if hasattr(config, "workeroutput"):
             # A worker cannot end the run, and does not know what was selected on the command line.
             config.workeroutput["modelbudget_unmatched"] = errors

@@ -186,19 +186,23 @@ _PLURALS = {
 _DIGITS, _MOST_DIGITS = 4, 7
 
 
-def format(value: int | Fraction | float, unit: Unit, *, against: int | Fraction | float | None = None) -> str:  # noqa: A001 - the counterpart of `parse`, used as quantity.format
+def format(  # noqa: A001 - the counterpart of `parse`, used as quantity.format
+    value: int | Fraction | float, unit: Unit, *, against: int | Fraction | float | None = None, like: str = ""
+) -> str:
     """`8.178 GFLOPs`, `25.56 M`, `97.49 MiB`, `5.1 ms`: four digits, or as many as the comparison takes.
 
     Args:
         value: in `unit`.
         unit: what it is counted in.
         against: a value that is shown beside this one: two different numbers never read the same.
+        like: as the limit was written: bytes are shown with decimal prefixes where it has one, as in "100 MB".
     """
+    scales = _DECIMAL_BYTES if unit is Unit.BYTE and _DECIMAL_PREFIX.search(like) else _SHOWN[unit]
     exactly = _fraction(value)
     other = exactly if against is None else _fraction(against)
     for digits in range(_DIGITS, _MOST_DIGITS + 1):
-        text = _scaled(exactly, unit, digits)
-        if other == exactly or text != _scaled(other, unit, digits):
+        text = _scaled(exactly, unit, digits, scales)
+        if other == exactly or text != _scaled(other, unit, digits, scales):
             return text
     return f"{_grouped(exactly)}{_suffix(unit, '')}"
 
@@ -280,8 +284,11 @@ _SHOWN = {
 }
 
 
-def _scaled(value: Fraction, unit: Unit, digits: int) -> str:
-    scales = _SHOWN[unit]
+_DECIMAL_BYTES = _scales(("", "k", "M", "G", "T", "P"), Fraction(1000), Fraction(1))
+_DECIMAL_PREFIX = re.compile(r"[kKMGTP](B|bytes?)?$")
+
+
+def _scaled(value: Fraction, unit: Unit, digits: int, scales: tuple[tuple[str, Fraction], ...]) -> str:
     index = max((i for i, (_, scale) in enumerate(scales) if abs(value) >= scale), default=0)
     if value == 0:
         index = len(scales) - 1 if unit is Unit.SECOND else 0

@@ -25,17 +25,19 @@ class TestResult:
 
     __test__ = False
 
-    def __init__(self) -> None:
+    def __init__(self, failed_before: int = 0) -> None:
+        self.failed_before = failed_before
+        """How many tests, subtests included, had failed when the first figure came."""
         self.verdicts: list[Verdict] = []
         self.profiles: list[Profile] = []
 
-    def to_dict(self, *, modules: bool) -> dict[str, Any]:
+    def to_dict(self, *, modules: bool, caught: bool = False) -> dict[str, Any]:
         """Primitives only: anything else would end a run of pytest-xdist."""
         verdicts = list(_closest(self.verdicts))
         profiles = {id(verdict.profile): verdict.profile for verdict in verdicts if verdict.profile}
         profiles.update((id(profile), profile) for profile in self.profiles)
         return {
-            "verdicts": [_verdict_row(verdict) for verdict in verdicts],
+            "verdicts": [_verdict_row(verdict, caught=caught) for verdict in verdicts],
             "profiles": [_profile_row(profile, modules=modules) for profile in profiles.values()],
             "entries": _entry_rows(self.verdicts),
         }
@@ -47,7 +49,7 @@ result_key = pytest.StashKey[TestResult]()
 
 def result_of(item: pytest.Item) -> TestResult:
     """What is known of a test, to add to."""
-    return item.stash.setdefault(result_key, TestResult())
+    return item.stash.setdefault(result_key, TestResult(item.session.testsfailed))
 
 
 def take_result(item: pytest.Item) -> TestResult | None:
@@ -73,8 +75,9 @@ def _closeness(verdict: Verdict) -> tuple[bool, Fraction | int]:
     return verdict.is_failure, verdict.used or 0
 
 
-def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
     from pytest_modelbudget import quantity
+    from pytest_modelbudget.budget import Level
 
     limit = verdict.limit
     bound = None if verdict.growth is not None and verdict.growth.before is None else limit.value
@@ -87,9 +90,9 @@ def _verdict_row(verdict: Verdict) -> dict[str, Any]:
         "per": limit.per.value,
         "level": limit.level.value,
         "outcome": verdict.outcome.value,
-        "failed": verdict.is_failure,
-        "measured": None if verdict.measured is None else quantity.format(verdict.measured, unit),
-        "limit": None if bound is None else quantity.format(bound, unit),
+        "failed": verdict.is_failure and not (caught and limit.level is Level.ERROR),
+        "measured": None if verdict.measured is None else quantity.format(verdict.measured, unit, like=limit.written),
+        "limit": None if bound is None else quantity.format(bound, unit, like=limit.written),
         "figure": None if verdict.measured is None else quantity.to_json(verdict.measured, unit),
         "bound": None if bound is None else quantity.to_json(bound, unit),
         "used": None if verdict.used is None else float(verdict.used),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
 from pytest_modelbudget.result import result_of, take_result, without_group
 from pytest_modelbudget.settings import is_full_run, settings_key, tables_key
@@ -71,7 +72,12 @@ class Session:
             if call.when == "call" or not report.passed:
                 result = take_result(item)
                 if result is not None:
-                    report.modelbudget = result.to_dict(modules=self._modules)  # type: ignore[attr-defined]
+                    # A test that passes although a limit did not hold has caught the failure.
+                    caught = report.passed and item.session.testsfailed == result.failed_before
+                    row = result.to_dict(modules=self._modules, caught=caught)
+                    report.modelbudget = row  # type: ignore[attr-defined]
+            if call.excinfo is not None and isinstance(call.excinfo.value, BudgetExceeded):
+                _point_at_test(report, call.excinfo, item)
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -139,3 +145,13 @@ class Session:
         except MarkError:
             return  # to be said where the test runs
         result_of(item).verdicts += unjudged(budget)
+
+
+def _point_at_test(report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:
+    """Have the report's place, which `--tb=line` and annotations show, in the test: the verdict falls outside of it."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    if crash is None:
+        return
+    lines = [entry.lineno + 1 for entry in raised.traceback if entry.path == item.path]
+    crash.path = str(item.path)
+    crash.lineno = lines[-1] if lines else (item.location[1] or 0) + 1

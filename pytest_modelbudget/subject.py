@@ -98,10 +98,16 @@ class Subjects:
                 self._look_at(part)
         called = [module for module, _ in works]
         owners: dict[int, None] = {}
-        for number, selves in works:
+        for working, selves in works:
+            number = next(filter(self._is_compiled, selves), working)
             # Who was at work goes before who merely contains the module: two models may share one.
             owners[observation.unwrapped(self._owner(number, [*selves, *self._known, *called]))] = None
         return [Subject(number, self._known.get(number)) for number in owners if self._is_model(number)]
+
+    def _is_compiled(self, number: int) -> bool:
+        """Whether `module.compile()` was called: graphs that Dynamo made of a module run in place of it, unrelated."""
+        module = self._observation.tracker.numbers.module(number)
+        return getattr(module, "_compiled_call_impl", None) is not None
 
     def _works(self) -> list[tuple[int, tuple[int, ...]]]:
         """The modules that did something, each with those whose methods were on the call stack, innermost first."""

@@ -11,10 +11,11 @@ import tomli
 
 from pytest_modelbudget.budget import Limit, Source
 from pytest_modelbudget.limits import KEYWORDS, limits_of, near
+from pytest_modelbudget.marks import unknown_fixture
 from pytest_modelbudget.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from pytest_modelbudget.settings import Settings
@@ -35,11 +36,14 @@ class Table:
     key: str
 
     def covers(self, nodeid: str) -> bool:
-        """Whether the pattern is the node id, or its beginning up to `::` or `[`, or matches it as fnmatch does."""
+        """Whether the pattern is the node id, or its beginning up to `::`, `[` or `/`, or matches it as fnmatch does.
+
+        So whatever pytest takes on its command line, folders included, names the same tests here.
+        """
         if nodeid.startswith(self.tests):
-            rest = nodeid[len(self.tests) :]
+            rest = nodeid[len(self.tests.rstrip("/")) :]
             # xdist appends "@group" to node ids.
-            if not rest or rest.startswith(("::", "[", "@")):
+            if not rest or rest.startswith(("::", "[", "/", "@")):
                 return True
         return fnmatchcase(nodeid, self.tests)
 
@@ -68,6 +72,28 @@ def unmatched(tables: Iterable[Table], nodeids: Iterable[str]) -> list[str]:
         for table in tables
         if not any(map(table.covers, ids))
     ]
+
+
+def without_fixtures(
+    tables: Iterable[Table], settings: Settings, items: Sequence[pytest.Item], config: pytest.Config
+) -> list[str]:
+    """For each `inputs` in a table or in the settings: where none of the tests has such a fixture, what is wrong."""
+    wanted = []
+    for table in tables:
+        name = table.limits[0].inputs if table.limits else None  # the limits of a table share it
+        if isinstance(name, str):
+            covered = [item for item in items if table.covers(item.nodeid)]
+            wanted.append((name, f"{table.key.removesuffix('.tests')}.inputs", covered))
+    if settings.inputs is not None:
+        typed = config.getoption("modelbudget_inputs") is not None
+        key = "--modelbudget-inputs" if typed else f"{config.inipath or 'ini'}: modelbudget_inputs"
+        wanted.append((settings.inputs, key, list(items)))
+    errors = []
+    for name, key, covered in wanted:
+        complaints = [unknown_fixture(name, item) for item in covered]
+        if complaints and all(complaints):
+            errors.append(f"{key}: {complaints[0]}")
+    return errors
 
 
 def _section(file: Path) -> dict[str, Any]:

@@ -481,6 +481,78 @@ def test_marked():
     assert "  compiled, not measured" in run.lines
 
 
+def test_a_model_compiled_in_place_is_listed_as_such(dynamo, suite: Suite):
+    run = suite(
+        """
+def test_unmarked():
+    net = Net()
+    net.compile(backend="eager")
+    net(batch())
+
+@pytest.mark.max_macs(95)
+def test_marked():
+    net = Net()
+    net.compile(backend="eager")
+    net(batch())
+""",
+        "--modelbudget",
+    )
+    assert run.outcomes == {"test_unmarked": "passed", "test_marked": "failed"}
+    assert run.headline("test_marked") == "max_macs: Net 96 MACs > 95 MACs (+1.1 %) for 2x4"
+    (profiles,) = [result["profiles"] for nodeid, result in run.results.items() if "unmarked" in nodeid]
+    assert [(profile["model"], profile["notes"]) for profile in profiles] == [("Net", ("compiled, not measured",))]
+
+
+def test_contractions_beside_a_model_are_noted(suite: Suite):
+    run = suite(
+        """
+@pytest.mark.max_macs(96)
+def test_it():
+    Net()(batch())
+    torch.ones(4, 4) @ torch.ones(4, 4)
+""",
+        "-vv",
+    )
+    assert run.measured("test_it") == [("Net", "96 MACs")]
+    note = "  beside it, matrix products, convolutions or attention ran outside every nn.Module and are in no figure"
+    assert run.lines.count(note) == 1
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_a_failure_that_the_test_expects_is_none(suite: Suite, workers: tuple[str, ...]):
+    run = suite(
+        """
+from pytest_modelbudget import BudgetExceeded
+
+def test_caught(modelbudget):
+    with pytest.raises(BudgetExceeded): modelbudget.check(Net(), params=50)
+def test_over(modelbudget): modelbudget.check(Net(), params=50)
+""",
+        *workers,
+        "-v",
+    )
+    assert run.outcomes == {"test_caught": "passed", "test_over": "failed"}
+    assert [verdict["failed"] for verdict in run.verdicts("test_caught")] == [False]
+    assert [verdict["failed"] for verdict in run.verdicts("test_over")] == [True]
+    run.result.stdout.fnmatch_lines(["  params *58 / 50 *116.0 %  over, as the test expects"])
+
+
+def test_bytes_are_shown_as_the_limit_is_written(suite: Suite):
+    run = suite(
+        """
+@pytest.mark.max_size("0.2 kB")
+def test_decimal(): Net()(batch())
+@pytest.mark.max_size("0.2 KiB")
+def test_binary(): Net()(batch())
+@pytest.mark.max_size("100 MB")
+def test_within(): Net()(batch())
+"""
+    )
+    assert run.headline("test_decimal") == "max_size: Net 232 bytes > 200 bytes (+16.0 %)"
+    assert run.headline("test_binary").startswith("max_size: Net 232 bytes > 204.8 bytes")
+    run.result.stdout.fnmatch_lines(["  size *232 bytes / 100 MB *"])
+
+
 def test_nothing_happens_when_it_is_switched_off(suite: Suite):
     run = suite(
         """
@@ -513,20 +585,46 @@ def test_call(size): Net()(batch(size))
 @given(sizes)
 def test_sample(size): Net()(batch(size))
 
-@pytest.mark.max_macs("1G", per="test")
-@settings(max_examples=10, database=None)
-@given(sizes)
-def test_sum(size): Net()(batch(size))
 """
 
 
 def test_the_examples_of_hypothesis_are_calls_of_their_own(suite: Suite):
     run = suite(HYPOTHESIS, "-p", "no:cacheprovider", off=("-p", "no:asyncio", "-p", "no:anyio"))
-    assert run.outcomes == {"test_call": "passed", "test_sample": "failed", "test_sum": "failed"}
+    assert run.outcomes == {"test_call": "passed", "test_sample": "failed"}
     assert run.headline("test_sample").startswith("max_macs: Net 48 MACs > 47 MACs (+2.1 %) per sample")
-    assert run.headline("test_sum") == (
-        'max_macs: per="test" would sum over the examples that hypothesis happens to choose: write per="call"'
+
+
+def test_examples_of_hypothesis_are_not_summed(suite: Suite):
+    run = suite(
+        HYPOTHESIS
+        + """
+@pytest.mark.max_macs("1G", per="test")
+@given(sizes)
+def test_sum(size): Net()(batch(size))
+class TestIt:
+    @pytest.mark.max_macs("1G", per="test")
+    @given(size=sizes)
+    def test_method(self, size): pass
+""",
+        off=("-p", "no:asyncio", "-p", "no:anyio"),
     )
+    run.result.assert_outcomes(errors=1)
+    why = 'per="test" would sum over the examples that hypothesis happens to choose: write per="call"'
+    run.result.stdout.fnmatch_lines([f'test_it.py:*: @max_macs("1G", per="test"): {why}'] * 2)
+    run = suite(
+        HYPOTHESIS
+        + """
+@pytest.mark.max_macs("1G", per="test")
+class TestIt:
+    @settings(max_examples=3, database=None)
+    @given(size=sizes)
+    def test_inherited(self, size): Net()(batch(size))
+""",
+        "-k",
+        "inherited",
+        off=("-p", "no:asyncio", "-p", "no:anyio"),
+    )
+    assert run.headline("TestIt::test_inherited") == f"max_macs: {why}"
 
 
 def test_the_models_of_these_tests_are_what_they_say():

@@ -171,3 +171,57 @@ def test_the_module_tree_travels_only_when_it_is_shown(suite: Suite):
 )
 def test_the_group_of_xdist_is_no_part_of_the_key(nodeid: str, plain: str):
     assert without_group(nodeid) == plain
+
+
+def test_a_worker_that_crashes_takes_only_its_test_along(suite: Suite):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text(
+        '[[budgets]]\ntests = "test_it.py"\nmax_macs = "1k"\n', encoding="utf-8"
+    )
+    run = suite(
+        """
+import os
+
+def test_before(): Net()(batch())
+def test_crash():
+    Net()(batch())
+    os._exit(3)
+@pytest.mark.max_params(50)
+def test_over(): Net()(batch())
+def test_after(): Net()(batch())
+""",
+        "-n2",
+        "--modelbudget-report=json:r.json",
+        "--modelbudget-update=all",
+    )
+    output = run.result.stdout.str() + run.result.stderr.str()
+    assert "INTERNALERROR" not in output
+    run.result.assert_outcomes(passed=2, failed=2)
+    assert run.headline("test_over") == "max_params: Net 58 > 50 (+16.0 %)"
+    for name in ("test_before", "test_after"):
+        assert run.measured(name) == [("Net", "96 MACs")]
+    report = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))
+    assert {test["id"] for test in report["tests"]} == {
+        "test_it.py::test_before",
+        "test_it.py::test_over",
+        "test_it.py::test_after",
+    }
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_a_run_that_stops_at_its_first_failures_judges_no_source_that_it_did_not_reach(
+    suite: Suite, workers: tuple[str, ...]
+):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text(
+        '[[budgets]]\ntests = "test_it.py::test_9"\nmax_macs = "1k"\n', encoding="utf-8"
+    )
+    tests = "".join(
+        f"@pytest.mark.max_params({10 if number < 9 else 60})\ndef test_{number}(): Net()(batch())\n"
+        for number in range(10)
+    )
+    run = suite(tests, *workers, "--maxfail=2")
+    failed = [name for name, outcome in run.outcomes.items() if outcome == "failed"]
+    assert 2 <= len(failed) < 9
+    for name in failed:
+        assert run.headline(name) == "max_params: Net 58 > 10 (+480.0 %)"
+    assert "measured none of its" not in run.result.stdout.str()
+    assert "stopping after 2 failures" in run.result.stdout.str()

@@ -59,6 +59,28 @@ def test_the_budget_means_the_same(suite: Suite, args: tuple[str, ...]):
     assert "INTERNALERROR" not in run.result.stdout.str() + run.result.stderr.str()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+def test_the_place_of_a_failure_is_in_the_test(suite: Suite, workers: tuple[str, ...]):
+    run = suite(
+        SOURCE
+        + """
+def test_check(modelbudget):
+    net = Net()
+    modelbudget.check(net, params=50)
+
+import unittest
+@pytest.mark.max_params(50)
+class TestUnit(unittest.TestCase):
+    def test_method(self): Net()(batch())
+""",
+        "--tb=line",
+        *workers,
+    )
+    place = str(suite.pytester.path.joinpath("test_it.py"))
+    for line in (f"{place}:9: ", f"{place}:16: ", f"{place}:21: "):
+        run.result.stdout.fnmatch_lines([f"{line}BudgetExceeded: {HEADLINE}"])
+
+
 def test_strict(suite: Suite):
     if pytest.version_tuple < (9,):
         pytest.skip("--strict came back with pytest 9")

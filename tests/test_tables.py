@@ -28,6 +28,9 @@ def table(pattern: str) -> Table:
         ("tests/test_a.py::test_x", "tests/test_a.py::test_x@group"),
         ("tests/*", "tests/vision/test_a.py::test_x"),
         ("*test_x*", "tests/test_a.py::test_x[1]"),
+        ("tests", "tests/test_a.py::test_x"),
+        ("tests/vision", "tests/vision/test_a.py::test_x"),
+        ("tests/vision/", "tests/vision/deep/test_a.py::test_x"),
     ],
 )
 def test_a_pattern_covers(pattern, nodeid):
@@ -39,7 +42,8 @@ def test_a_pattern_covers(pattern, nodeid):
     [
         ("tests/test_a.py::test_x", "tests/test_a.py::test_xy"),
         ("tests/test_a", "tests/test_a.py::test_x"),
-        ("tests", "tests/test_a.py::test_x"),
+        ("tests/vis", "tests/vision/test_a.py::test_x"),
+        ("vision", "tests/vision/test_a.py::test_x"),
         ("Tests/*", "tests/test_a.py::test_x"),
         ("test_a.py", "tests/test_a.py::test_x"),
     ],
@@ -247,3 +251,42 @@ def test_every_metric_can_be_limited(tmp_path, metric):
     tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
     ((limit,),) = [table.limits for table in load(tmp_path, Settings())]
     assert (limit.metric, limit.value) == (METRICS[metric], 0)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
+@pytest.mark.parametrize(
+    ("args", "table", "complaint"),
+    [
+        (
+            (),
+            'inputs = "bacth"',
+            "modelbudget.toml: budgets[[]0].inputs: there is no fixture 'bacth'; did you mean 'batch'?",
+        ),
+        (
+            ("--modelbudget-inputs=bacth",),
+            "",
+            "--modelbudget-inputs: there is no fixture 'bacth'; did you mean 'batch'?",
+        ),
+        (("-o", "modelbudget_inputs=bacth"), "", "*modelbudget_inputs: there is no fixture 'bacth'; did you mean *"),
+    ],
+    ids=["table", "option", "ini"],
+)
+def test_inputs_that_are_no_fixture_are_one_line(pytester, workers, args, table, complaint):
+    pytester.path.joinpath("modelbudget.toml").write_text(
+        f'[[budgets]]\ntests = "*"\nmax_params = 1\n{table}\n', encoding="utf-8"
+    )
+    pytester.makepyfile("import pytest\n@pytest.fixture\ndef batch(): ...\ndef test_it(): pass\n")
+    result = pytester.runpytest_inprocess(*OFF, *args, *workers)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {complaint}"])
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+
+
+def test_a_fixture_that_one_of_the_tests_has_is_no_mistake(pytester):
+    pytester.path.joinpath("modelbudget.toml").write_text(
+        '[[budgets]]\ntests = "*"\nmax_params = 1\ninputs = "batch"\n', encoding="utf-8"
+    )
+    pytester.makepyfile(test_one="import pytest\n@pytest.fixture\ndef batch(): ...\ndef test_it(): pass\n")
+    pytester.makepyfile(test_two="def test_it(): pass\n")
+    result = pytester.runpytest_inprocess(*OFF)
+    assert "no fixture" not in result.stdout.str() + result.stderr.str()

@@ -64,8 +64,8 @@ def headline(verdict: Verdict) -> str:
         return f"{limit.mark}: nothing was measured: {verdict.reason}"
     if verdict.outcome is Outcome.INVALID or verdict.measured is None or limit.value is None:
         return f"{limit.mark}: {verdict.reason}"
-    measured = quantity.format(verdict.measured, metric.unit, against=limit.value)
-    allowed = quantity.format(limit.value, metric.unit, against=verdict.measured)
+    measured = quantity.format(verdict.measured, metric.unit, against=limit.value, like=limit.written)
+    allowed = quantity.format(limit.value, metric.unit, against=verdict.measured, like=limit.written)
     called_with = verdict.profile.inputs if verdict.profile and metric.needs_call else ""
     return (
         f"{limit.mark}: {subject} {measured} > {allowed}{_excess(verdict.measured, limit.value)}{_per(limit)}"
@@ -113,7 +113,10 @@ def _details(verdict: Verdict) -> Iterator[tuple[str, str]]:
     if limit.relative:
         yield "limit", f"{limit.written} of growth from {_source(limit)}"
     elif limit.value is not None:
-        yield "limit", f"{quantity.format(limit.value, metric.unit)}{_per(limit)} from {_source(limit)}"
+        yield (
+            "limit",
+            f"{quantity.format(limit.value, metric.unit, like=limit.written)}{_per(limit)} from {_source(limit)}",
+        )
     if verdict.outcome is Outcome.EXCEEDED and profile is not None:
         yield "measured", _measured(verdict, profile)
         if verdict.unknown:

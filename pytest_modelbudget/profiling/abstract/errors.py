@@ -43,7 +43,7 @@ def _error(what: str, where: tuple[str, int, str] | None) -> DataDependentError:
     place = "the model" if where is None else f"{where[0]}:{where[1]} in {where[2]}"
     return DataDependentError(
         f"{place} looks at values of a tensor ({what}), and an abstract run has none: "
-        'measure this model on a real device, with device="cpu" on this test\'s mark'
+        'measure this model on a real device, with device="cpu"'
     )
 
 
