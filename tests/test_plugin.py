@@ -63,7 +63,8 @@ def test_a_suite_without_marks_imports_nothing_heavy(pytester):
                 heavy = {"torch", "fractions"}
                 if sys.version_info >= (3, 11):  # before, pytest itself reads TOML with it
                     heavy.add("tomli")
-                heavy.update(f"pytest_modelbudget.{name}" for name in ("marks", "tables", "limits", "budget", "gate"))
+                ours = ("marks", "tables", "limits", "budget", "gate", "metrics", "session", "outputs", "result")
+                heavy.update(f"pytest_modelbudget.{name}" for name in ours)
                 assert heavy.isdisjoint(sys.modules)
         """
     )
@@ -263,3 +264,18 @@ def test_its_verbosity_is_its_own(pytester):
     assert pytester.parseconfig().get_verbosity("modelbudget") == 2
     pytester.makeini("[pytest]\n")
     assert pytester.parseconfig("-v").get_verbosity("modelbudget") == 1
+
+
+def test_the_first_budget_is_where_collecting_begins(pytester):
+    pytester.makepyfile(
+        test_one="""
+        def test_one(pytestconfig):
+            assert not pytestconfig.pluginmanager.has_plugin("modelbudget-session")
+        """,
+        test_two="""
+        def test_two(pytestconfig, request):
+            request.getfixturevalue("modelbudget")
+            assert pytestconfig.pluginmanager.has_plugin("modelbudget-session")
+        """,
+    )
+    pytester.runpytest_inprocess(*OFF).assert_outcomes(passed=2)

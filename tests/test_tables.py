@@ -290,3 +290,12 @@ def test_a_fixture_that_one_of_the_tests_has_is_no_mistake(pytester):
     pytester.makepyfile(test_two="def test_it(): pass\n")
     result = pytester.runpytest_inprocess(*OFF)
     assert "no fixture" not in result.stdout.str() + result.stderr.str()
+
+
+def test_models_that_are_built_in_the_test_are_run_elsewhere_too(suite):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text(
+        '[[budgets]]\ntests = "test_it.py"\nmax_macs = 95\n', encoding="utf-8"
+    )
+    run = suite("def test_it(): Net()(batch())", "--modelbudget-device=meta")  # 48 MACs a sample
+    assert run.headline("test_it") == "max_macs: Net 96 MACs > 95 MACs (+1.1 %) for 2x4"
+    assert "run abstractly on meta" in run.failure("test_it")
