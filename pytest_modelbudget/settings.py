@@ -119,7 +119,7 @@ def settings_for(item: pytest.Item) -> Settings:
     try:
         return settings._replace(device=parse_device(str(device)))  # a torch.device reads as it is written
     except ValueError as error:
-        raise ValueError(f"the hook pytest_modelbudget_device returned {error}") from None
+        raise ValueError(f"the hook pytest_modelbudget_device: {error}") from None
 
 
 def parse_device(text: str) -> str:

@@ -567,7 +567,8 @@ def test_mark(dummy): pass
 
 def test_a_fixture_for_inputs_that_a_test_cannot_use_is_named(suite: Suite):
     suite.pytester.makeini("[pytest]\nmodelbudget_inputs = elsewhere\n")
-    run = suite(FIXTURES + MACS + "def test_it(net): pass")
+    # Of a part of the suite; for the whole of it the option itself would be refused.
+    run = suite(FIXTURES + MACS + "def test_it(net): pass", "test_it.py")
     assert run.headline("test_it") == (
         "max_macs: modelbudget_inputs names 'elsewhere', which is no fixture that this test can use"
     )
