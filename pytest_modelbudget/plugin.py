@@ -58,8 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         type=_argument(parse_report),
         metavar="KIND:PATH",
-        help="write a report, also when tests fail: json:PATH, markdown:PATH, github (the step summary of GitHub "
-        "Actions), junit (properties in the file of --junitxml); may be given several times",
+        help="write a report, also when tests fail: json:PATH, markdown:PATH, html:PATH (needs "
+        "pytest-modelbudget[html]), github (the step summary of GitHub Actions), junit "
+        "(properties in the file of --junitxml); may be given several times",
     )
     for option in OPTIONS:
         key = f"modelbudget_{option.name}"

@@ -97,6 +97,7 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
         "bound": None if bound is None else quantity.to_json(bound, unit),
         "used": None if verdict.used is None else float(verdict.used),
         "growth": _growth(verdict),
+        "baseline": _recorded(verdict),
         "reason": verdict.reason,
         "unknown": dict(verdict.unknown),
         "straddles": verdict.straddles,
@@ -115,6 +116,15 @@ def _growth(verdict: Verdict) -> str | None:
     if before == verdict.measured:
         return "unchanged"
     return percent(before, verdict.measured) or "from nothing"
+
+
+def _recorded(verdict: Verdict) -> int | str | None:
+    """The figure that the baseline holds, where the limit is relative to it."""
+    if verdict.growth is None or verdict.growth.before is None:
+        return None
+    from pytest_modelbudget.baseline import to_json
+
+    return to_json(verdict.growth.before.value)
 
 
 def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:

@@ -75,6 +75,13 @@ class Settings(NamedTuple):
             if value is not None:
                 chosen[option.name] = value
         update, refused = _update(config)
+        if any(kind == "html" for kind, _ in config.getoption("modelbudget_report")):
+            from pytest_modelbudget.extras import ExtraMissingError, check_html
+
+            try:
+                check_html()
+            except ExtraMissingError as error:  # now, and not after an hour of tests
+                raise pytest.UsageError(f"--modelbudget-report=html: {error}") from None
         return cls(
             active=not config.getoption("no_modelbudget"),
             observe_all=config.getoption("modelbudget"),
@@ -181,7 +188,7 @@ def parse_report(text: str) -> tuple[str, Path | None]:
     raise ValueError(f"{text!r} is no report; write {', '.join(known[:-1])} or {known[-1]}")
 
 
-REPORTS_WITH_PATH = ("json", "markdown")
+REPORTS_WITH_PATH = ("json", "markdown", "html")
 REPORTS_WITHOUT_PATH = ("github", "junit")
 
 

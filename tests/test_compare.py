@@ -106,7 +106,7 @@ def test_as_html(paths, capsys):
     assert main(["compare", *paths, "--format=html"]) == 0
     page = capsys.readouterr().out
     assert page.startswith("<!doctype html>")
-    assert "<td>58 -&gt; 98 (+69.0 %)</td>" in page
+    assert '"metric":"params","per":"call","kind":"grown","before":58,"after":98' in page
 
 
 def test_other_conventions_are_not_compared():

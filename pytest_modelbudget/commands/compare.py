@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import BaselineError
 from pytest_modelbudget.commands import CommandError
+from pytest_modelbudget.extras import ExtraMissingError, check_html
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.relative import USUAL
 from pytest_modelbudget.reporting import compare as comparing
@@ -63,6 +64,11 @@ def run(options: argparse.Namespace) -> int:
     if reason := comparing.not_held(base, head, allowed):
         raise CommandError(f"--fail-on-growth {reason}")
     violations = comparing.broken(comparison, allowed)
+    if options.format == "html":
+        try:
+            check_html()
+        except ExtraMissingError as error:
+            raise CommandError(f"--format html: {error}") from None
     if options.format == "json":
         text = json.dumps(comparing.as_json(comparison, violations), indent=1) + "\n"
     else:

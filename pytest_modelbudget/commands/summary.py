@@ -8,9 +8,12 @@ import re
 import sys
 import textwrap
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_modelbudget import files
 from pytest_modelbudget.commands import CommandError, factory
+from pytest_modelbudget.extras import ExtraMissingError, check_html
 from pytest_modelbudget.limits import parse_inputs
 from pytest_modelbudget.reporting.columns import NAMES, ColumnError
 from pytest_modelbudget.reporting.paper import Paper
@@ -64,6 +67,7 @@ def add_to(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     table.add_argument("--sort", metavar="NAME", help="modules with the most of this column first")
     table.add_argument("--expand", action="store_true", help="a row for each of several equal modules in a row")
     table.add_argument("--json", action="store_true", help="the profile as JSON instead of a table")
+    table.add_argument("--html", type=Path, metavar="PATH", help="also write a page: treemap, operators, memory")
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument(
         "--device",
@@ -97,7 +101,11 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError(f"{option}: nothing is computed on meta, so there is no time to measure; write --device cpu")
     try:
         check(columns, options.sort)
+        if options.html is not None:
+            check_html()
         profile = _profile(source, inputs, options)
+        if options.html is not None:
+            _write_page(options.html, profile)
         if options.json:
             print(json.dumps(profile.to_dict(), indent=2))
         else:
@@ -114,7 +122,18 @@ def run(options: argparse.Namespace) -> int:
             )
     except ColumnError as error:
         raise CommandError(str(error)) from None
+    except ExtraMissingError as error:
+        raise CommandError(f"--html: {error}") from None
     return 0
+
+
+def _write_page(path: Path, profile: Profile) -> None:
+    from pytest_modelbudget.reporting.html import render_profile
+
+    try:
+        files.write(path, [render_profile(profile.to_dict())])
+    except OSError as error:
+        raise CommandError(f"--html: {path} cannot be written: {error.strerror}") from None
 
 
 _MADE_FOR_REAL = 8 * 2**30

@@ -6,6 +6,8 @@ Storages, not tensors: views share them, and they survive the hidden copies that
 from __future__ import annotations
 
 import weakref
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -35,11 +37,34 @@ class Peak(NamedTuple):
         by_kind: bytes of each of `KINDS`. Activations outlive the forward pass, because they were saved for the
             backward pass or returned; temporaries do not, or were made and released within the backward pass.
         where: what was made at that moment.
+        made: bytes that each module made, by its path; what the model held before the call is not among them.
     """
 
     bytes: int
     by_kind: dict[str, int]
     where: Where
+    made: dict[tuple[int, ...], int]
+
+
+Sample = tuple[int, int, tuple[int, ...]]
+"""The how manyth storage of the call was made, how many bytes were alive then, and the path of the module."""
+
+
+class Course(NamedTuple):
+    """What was alive over the course of a call: samples at equal distances, and the peak.
+
+    Attributes:
+        samples: at most `_SAMPLES` and the peak, the earliest first.
+        births: how many storages the call has made or was given; `in_forward`: until its forward pass was over.
+    """
+
+    samples: tuple[Sample, ...]
+    births: int
+    in_forward: int
+
+
+_SAMPLES = 256
+"""Of a course: beyond, every other sample is dropped, and half as many are taken from then on."""
 
 
 class _Facts(NamedTuple):
@@ -76,8 +101,14 @@ class Account:
         self._at_peak = list(self._live)
         self._peak_birth = 0
         self._where = NOWHERE
+        self._transient = 0
         self._short_lived = {_FORWARD: 0, _BACKWARD: 0}
         """Bytes alive at the peak that turned out to be temporaries."""
+        self._gone: list[_Facts] = []
+        """What was alive at the peak and is not any more."""
+        self._samples: list[Sample] = []
+        self._step = self._due = 1
+        self._births_in_forward = 0
 
     def open(self, holding: Holding, gradients: Iterable[torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
         """The call begins: parameters, buffers, gradients and inputs are alive."""
@@ -122,12 +153,15 @@ class Account:
         storage.facts = _make(_Facts, (key, size, kind, birth, where))
         self._live[kind] += size
         self._alive = alive = self._alive + size
+        if birth >= self._due:
+            self._sample(where)
         if alive + transient > self._peak:
             self._compare(where, kind, transient)
 
     def forward_over(self) -> None:
         """The call has ended; its backward pass may follow."""
         self._in_forward = False
+        self._births_in_forward = self._births
 
     def remaining(self) -> list[str]:
         """The operators that made what has no data and is still there."""
@@ -152,7 +186,32 @@ class Account:
                 "temporaries": temporaries,
             },
             where=self._where,
+            made=self._made_at_peak(),
         )
+
+    def _made_at_peak(self) -> dict[tuple[int, ...], int]:
+        made: Counter[tuple[int, ...]] = Counter()
+        made[self._where[0]] += self._transient
+        alive = (storage.facts for storage in self._followed.values())
+        for facts in (*self._gone, *alive):
+            if facts.birth <= self._peak_birth and facts.kind != _INPUTS:
+                made[facts.where[0]] += facts.size
+        return dict(made)
+
+    def course(self) -> Course:
+        """What was alive over the course of the call so far."""
+        births = [birth for birth, _, _ in self._samples]
+        start, end = bisect_left(births, self._peak_birth), bisect_right(births, self._peak_birth)
+        peak = (self._peak_birth, self._peak, self._where[0])
+        samples = (*self._samples[:start], peak, *self._samples[end:])
+        return Course(samples, self._births, self._births_in_forward)
+
+    def _sample(self, where: Where) -> None:
+        self._samples.append((self._births, self._alive, where[0]))
+        if len(self._samples) >= _SAMPLES:
+            del self._samples[::2]  # the ones that remain are at multiples of the new step
+            self._step *= 2
+        self._due = self._births + self._step
 
     def _follow(self, tensor: torch.Tensor, kind: int, where: Where) -> None:
         key, size, holder = _storage_of(tensor)
@@ -164,6 +223,8 @@ class Account:
         storage.facts = _make(_Facts, (key, size, kind, self._births, where))
         self._live[kind] += size
         self._alive += size
+        if self._births >= self._due:
+            self._sample(where)
 
     def _compare(self, where: Where, kind: int = _FORWARD, transient: int = 0) -> None:
         alive = self._alive + transient
@@ -173,7 +234,8 @@ class Account:
             self._at_peak[kind] += transient
             self._peak_birth = self._births
             self._short_lived = {_FORWARD: 0, _BACKWARD: 0}
-            self._short_lived[kind] = transient
+            self._short_lived[kind] = self._transient = transient
+            self._gone.clear()
 
     def died(self, facts: _Facts) -> None:
         """A storage is gone."""
@@ -184,6 +246,7 @@ class Account:
         self._alive -= size
         if birth > self._peak_birth:
             return  # was not there at the peak
+        self._gone.append(facts)
         if (kind == _FORWARD and self._in_forward) or (
             kind == _BACKWARD and internals.current_autograd_node() is not None
         ):

@@ -12,8 +12,9 @@ from torch import nn
 
 from pytest_modelbudget.profiling.compilation import binaries_in, eager, unwarned
 from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
+from pytest_modelbudget.profiling.operators import operators_of
 from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, paths_of, states_and_bytes
-from pytest_modelbudget.profiling.profile import ModuleProfile, Profile, Shape, module_profile
+from pytest_modelbudget.profiling.profile import MemoryCourse, ModuleProfile, Profile, Shape, module_profile
 from pytest_modelbudget.profiling.recorder import Recorder
 from pytest_modelbudget.profiling.sharding import notes_on
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from pytest_modelbudget.profiling.memory import Peak
+    from pytest_modelbudget.profiling.memory import Account, Course, Peak
 
 T = TypeVar("T")
 
@@ -69,6 +70,8 @@ class _Row:
     written: int = 0
     backward_macs: int = 0
     backward_flops: int = 0
+    made: int = 0
+    """Bytes alive at the peak."""
 
     def add(self, other: _Row) -> None:
         self.macs += other.macs
@@ -79,6 +82,7 @@ class _Row:
         self.written += other.written
         self.backward_macs += other.backward_macs
         self.backward_flops += other.backward_flops
+        self.made += other.made
 
 
 class Observation:
@@ -253,7 +257,7 @@ class Observation:
                     profile = builder.build(
                         [(tree, "")],
                         backward=backward,
-                        peak=peak,
+                        memory=call.memory if is_whole else None,
                         inputs=call.inputs if is_whole else tree.inputs,
                         batch=call.batch if is_whole else _batch_of(tree.inputs),
                         device=call.device,
@@ -271,7 +275,7 @@ class Observation:
                 [(tree, path) for _, tree, path in parts],
                 outside=outside,
                 backward=backward,
-                peak=max((call.memory.peak() for call, _, _ in parts), key=lambda peak: peak.bytes, default=None),
+                memory=max((call.memory for call, _, _ in parts), key=lambda memory: memory.peak().bytes, default=None),
                 inputs=first.inputs if first else (),
                 batch=first.batch if first else None,
                 device=first.device if first else "",
@@ -305,11 +309,14 @@ class Observation:
             backward=backward,
         )
         most = max((profile for profile, _ in profiles), key=lambda profile: profile.memory or 0)
+        for path, module in most.modules.items():
+            profile.modules[path] = replace(profile.modules[path], memory=module.memory)
         return replace(
             profile,
             memory=most.memory,
             memory_by_kind=most.memory_by_kind,
             memory_at=most.memory_at,
+            memory_course=most.memory_course,
             batch=first.batch,
             inputs=first.inputs,
             device=first.device,
@@ -343,7 +350,7 @@ class _ProfileBuilder:
         *,
         outside: Iterable[tuple[str, list[Work]]] = (),
         backward: dict[Path, list[Work]] | None = None,
-        peak: Peak | None = None,
+        memory: Account | None = None,
         inputs: tuple[Shape, ...] = (),
         batch: int | None = None,
         device: str = "",
@@ -351,20 +358,31 @@ class _ProfileBuilder:
         self.ran_backward = bool(backward)
         rows = {path: _Row() for path in self.anatomy.numbers}
         uncounted: Counter[str] = Counter()
+        ran: list[Work] = []
+        outside = list(outside)
         for tree, path in trees:
-            self._add_tree(rows, uncounted, tree, path)
+            self._add_tree(rows, uncounted, ran, tree, path)
         for path, works in outside:
             _add_forward(rows[path], uncounted, works)
+            ran += works
         for chain, works in (backward or {}).items():
             _add_backward(rows[self._path_of_chain(chain)], uncounted, works)
         for path in self.anatomy.binaries:
             if rows[path].calls:
                 uncounted["AOTInductor's machine code"] += rows[path].calls
+        peak = None if memory is None or self.flops_per_mac is None else memory.peak()
+        for chain, made in () if peak is None else peak.made.items():
+            rows[self._path_of_chain(chain)].made += made
         # Parents come before their children: backwards, each row is complete when its parent takes it in.
         for path in reversed(rows):
             if path:
                 rows[path.rpartition(".")[0]].add(rows[path])
-        modules = {path: self._module(path, row, measured=bool(trees or outside)) for path, row in rows.items()}
+        modules = {
+            path: self._module(path, row, measured=bool(trees or outside), held=peak is not None)
+            for path, row in rows.items()
+        }
+        if peak is not None:
+            modules[""] = replace(modules[""], memory=peak.bytes)
         root = modules[""]
         return Profile(
             model=root.type,
@@ -378,8 +396,11 @@ class _ProfileBuilder:
             activations=root.activations,
             read=root.read,
             written=root.written,
-            **self._memory(peak),
+            **({} if memory is None or peak is None else self._memory(peak, memory.course())),
             uncounted=dict(sorted(uncounted.items())),
+            operators={}
+            if self.flops_per_mac is None
+            else operators_of(ran, (work for works in (backward or {}).values() for work in works), self.flops_per_mac),
             modules=modules,
             batch=batch,
             inputs=", ".join("x".join(map(str, shape)) or "scalar" for shape in inputs),
@@ -390,17 +411,21 @@ class _ProfileBuilder:
             notes=self.anatomy.notes,
         )
 
-    def _memory(self, peak: Peak | None) -> dict[str, Any]:
-        if peak is None or self.flops_per_mac is None:
-            return {}
+    def _memory(self, peak: Peak, course: Course) -> dict[str, Any]:
         chain, operator = peak.where
+        path_of = self._path_of_chain
         return {
             "memory": peak.bytes,
             "memory_by_kind": peak.by_kind,
             "memory_at": (self._path_of_chain(chain), operator),
+            "memory_course": MemoryCourse(
+                points=tuple([(birth, alive, path_of(path)) for birth, alive, path in course.samples]),
+                storages=course.births,
+                forward=course.in_forward,
+            ),
         }
 
-    def _module(self, path: str, row: _Row, *, measured: bool) -> ModuleProfile:
+    def _module(self, path: str, row: _Row, *, measured: bool, held: bool) -> ModuleProfile:
         params, trainable_params, size = self.anatomy.states[path]
         compute: dict[str, int] = {}
         if self.flops_per_mac is not None and measured:
@@ -414,6 +439,8 @@ class _ProfileBuilder:
             }
             if self.ran_backward:
                 compute["backward_flops"] = self.flops_per_mac * row.backward_macs + row.backward_flops
+            if held:
+                compute["memory"] = size + row.made
         return module_profile(
             type=self.anatomy.types[path],
             is_container=self.anatomy.containers[path],
@@ -432,7 +459,9 @@ class _ProfileBuilder:
         first = self.paths[self.anatomy.numbers[path]][0]
         return None if first == path else first
 
-    def _add_tree(self, rows: dict[str, _Row], uncounted: Counter[str], tree: CallTree, path: str) -> None:
+    def _add_tree(
+        self, rows: dict[str, _Row], uncounted: Counter[str], ran: list[Work], tree: CallTree, path: str
+    ) -> None:
         row = rows[path]
         if tree.module == self.anatomy.numbers[path]:  # else a module from elsewhere, part of its caller's work
             row.calls += 1
@@ -442,10 +471,11 @@ class _ProfileBuilder:
                 row.inputs, row.outputs = tree.inputs, tree.outputs
         if tree.work:
             _add_forward(row, uncounted, tree.work)
+            ran += tree.work
         for child in tree.children:
             places = self.paths.get(child.module)
             where = places[0] if places and len(places) == 1 else self._path_of(child.module, path)
-            self._add_tree(rows, uncounted, child, where)
+            self._add_tree(rows, uncounted, ran, child, where)
 
     def _path_of(self, number: int, caller: str) -> str:
         """Where a called module stands in the model; a module from elsewhere stands where its caller does."""
@@ -457,6 +487,9 @@ class _ProfileBuilder:
         return max(paths, key=lambda path: _shared_prefix(path, caller))
 
     def _path_of_chain(self, chain: Path) -> str:
+        last = self.paths.get(chain[-1]) if chain else None
+        if last is not None and len(last) == 1:
+            return last[0]
         path = ""
         for number in chain:
             path = self._path_of(number, path)

@@ -23,6 +23,8 @@ class ModuleProfile:
         macs, flops, elementwise_flops, backward_flops: work; None where compute was not measured.
         activations: elements produced by convolutions and matrix products.
         read, written: bytes that the operators of the forward pass move, each tensor once per operator.
+        memory: of the bytes alive at the peak of the whole call, those that belong to the module: its parameters and
+            buffers and what it made, gradients included. Of the model itself, all of them.
         input_shapes, output_shapes: of the tensors of the first call, depth first.
         output_elements: of the tensors that the module itself returned, in all of its calls.
         duration: wall time of its calls in seconds, where it was measured.
@@ -43,6 +45,7 @@ class ModuleProfile:
     activations: int | None = None
     read: int | None = None
     written: int | None = None
+    memory: int | None = None
     input_shapes: tuple[Shape, ...] = ()
     output_shapes: tuple[Shape, ...] = ()
     output_elements: int = 0
@@ -80,6 +83,40 @@ def _sum(*figures: int | None) -> int | None:
 
 
 @dataclass(frozen=True)
+class OperatorProfile:
+    """What one operator cost in the whole call, every time that it ran.
+
+    Attributes:
+        calls, backward_calls: how often it ran, in the forward and in the backward pass.
+        macs, flops, elementwise_flops, backward_flops, activations, read, written: as in `ModuleProfile`.
+    """
+
+    calls: int = 0
+    backward_calls: int = 0
+    macs: int = 0
+    flops: int = 0
+    elementwise_flops: int = 0
+    backward_flops: int = 0
+    activations: int = 0
+    read: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True)
+class MemoryCourse:
+    """How many bytes were alive over the course of a call, sampled as storages were made; the peak is kept.
+
+    Attributes:
+        points: at most a few hundred `(storages made until then, bytes alive, path of the module that made it)`.
+        storages: how many were made in all, inputs included; `forward`: until the forward pass was over.
+    """
+
+    points: tuple[tuple[int, int, str], ...]
+    storages: int
+    forward: int
+
+
+@dataclass(frozen=True)
 class LatencyMeasurement:
     """How long a call takes, in seconds.
 
@@ -114,11 +151,13 @@ class Profile:
         params, trainable_params, size: as in `ModuleProfile`.
         macs, flops, elementwise_flops, backward_flops, activations: as in `ModuleProfile`.
         memory: peak of the bytes alive at once during the call and its backward; `memory_by_kind`: of which kind
-            they were; `memory_at`: the module and the operator that made the last of them.
+            they were; `memory_at`: the module and the operator that made the last of them; `memory_course`: what led
+            there and what came after.
         allocated: where the plugin ran the model on a device with a caching allocator (CUDA, XPU): the most bytes that
             this handed out at once, beside `memory`, which is the same on every machine.
         latency: median wall time of the call in seconds; `latency_measurement`: with its spread.
         uncounted: operators of unknown cost and how often they ran.
+        operators: those that cost or move something, by name, the costliest first.
         modules: dotted path -> figures; `""` is the model itself.
         batch: dimension 0 of the first tensor among the inputs; None where there is none.
         inputs: the inputs' shapes for people: `1x3x224x224`.
@@ -142,10 +181,12 @@ class Profile:
     memory: int | None = None
     memory_by_kind: dict[str, int] = field(default_factory=dict)
     memory_at: tuple[str, str] | None = None
+    memory_course: MemoryCourse | None = None
     allocated: int | None = None
     latency: float | None = None
     latency_measurement: LatencyMeasurement | None = None
     uncounted: dict[str, int] = field(default_factory=dict)
+    operators: dict[str, OperatorProfile] = field(default_factory=dict)
     modules: dict[str, ModuleProfile] = field(default_factory=dict)
     batch: int | None = None
     inputs: str = ""
@@ -209,7 +250,11 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """The profile as JSON-able primitives."""
         figures = asdict(self)
-        figures["total_flops"] = self.total_flops
-        figures["training_flops"] = self.training_flops
-        figures["traffic"] = self.traffic
+        figures.update(_sums(self))
+        for path, row in figures["modules"].items():
+            row.update(_sums(self.modules[path]))
         return figures
+
+
+def _sums(part: Profile | ModuleProfile) -> dict[str, int | None]:
+    return {"total_flops": part.total_flops, "training_flops": part.training_flops, "traffic": part.traffic}

@@ -83,7 +83,7 @@ _ROWS = (
     _metric("total_flops", "total FLOPs", "the two together"),
     _metric("backward_flops", "backward", "FLOPs of contractions of the backward pass"),
     _metric("activations", "activations", "elements produced by contractions"),
-    _metric("memory", "memory", "peak of the bytes alive", _BYTE, additive=False),
+    _metric("memory", "memory", "bytes of the module at the peak of the call", _BYTE, additive=False),
     _metric("read", "read", "bytes read", _BYTE),
     _metric("written", "written", "bytes written", _BYTE),
     _metric("traffic", "traffic", "bytes read and written", _BYTE),
@@ -105,7 +105,7 @@ NAMES: dict[str, str] = {**{column.name: column.definition for column in _ROWS},
 _ALWAYS = ("type", "output", "params", "macs", "share")
 _MEASURED = ("duration", "duration_share", "backward_flops")
 """Shown before others where they are known, because somebody asked for them."""
-_WHERE_THERE_IS_ROOM = ("input", "flops", "total_flops", "read", "written", "memory", "activations")
+_WHERE_THERE_IS_ROOM = ("input", "flops", "total_flops", "read", "written", "activations")
 
 
 class ColumnError(ValueError):

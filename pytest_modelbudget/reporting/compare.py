@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import html
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +11,7 @@ from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, t
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import document
 from pytest_modelbudget.reporting.changes import kind_of, line_of, merged
-from pytest_modelbudget.reporting.escape import visible
-from pytest_modelbudget.reporting.growth import change_text, unit_of, where
+from pytest_modelbudget.reporting.growth import unit_of
 from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_rows, fitted
 from pytest_modelbudget.update import Change, Update, same_convention
 
@@ -225,32 +223,15 @@ def as_markdown(comparison: Comparison, violations: Sequence[Change], limit: int
 
 
 def as_html(comparison: Comparison, violations: Sequence[Change]) -> str:
-    """One page without scripts."""
-    rows = []
-    keys = {change.key for change in violations}
-    for change in comparison.changes:
-        key, unit = change.key, unit_of(change.key)
-        reason = ""
-        if change.before is not None and change.after is not None:
-            reason = where(change.before.modules, change.after.modules, unit)
-        cells = (
-            kind_of(change),
-            key.test,
-            key.model,
-            key.metric,
-            change_text(change.before, change.after, unit),
-            reason,
-        )
-        style = ' class="broken"' if change.key in keys else ""
-        rows.append(f"<tr{style}>{''.join(f'<td>{html.escape(visible(cell))}</td>' for cell in cells)}</tr>")
-    header = "".join(f"<th>{name}</th>" for name in ("", "test", "model", "metric", "change", "where"))
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Model figures</title>\n<style>'
-        "body{font:15px/1.5 system-ui;margin:2em}table{border-collapse:collapse}"
-        "td,th{padding:.2em .6em;border-bottom:1px solid #ccc;text-align:left}.broken{background:#fdd}</style>\n"
-        f"<h1>Model figures</h1><p>{html.escape(_totals(comparison))}</p>\n"
-        f"<table><tr>{header}</tr>\n" + "\n".join(rows) + "\n</table></html>\n"
-    )
+    """One page: a table of changes, and of each model a treemap of what grew and shrank.
+
+    Raises:
+        ExtraMissingError: the extra is not installed.
+    """
+    from pytest_modelbudget.reporting.html import render_comparison
+
+    modules = {change.key: change.after.modules for change in comparison.changes if change.after is not None}
+    return render_comparison(as_json(comparison, violations), modules)
 
 
 def as_json(comparison: Comparison, violations: Sequence[Change]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pytest_modelbudget.reporting.changes import kind_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_modelbudget.baseline import Entry
     from pytest_modelbudget.recording import Recording
     from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.update import Change
@@ -87,5 +88,16 @@ def change_to_json(change: Change) -> dict[str, Any]:
             {"path": module.path, "kind": module.kind, "delta": to_json(module.delta), "before": module.before}
             for module in modules
         ],
+        "figures": _changed(before, after),
         "recorded": not change.refused,
+    }
+
+
+def _changed(before: Entry | None, after: Entry | None) -> dict[str, list[int | str | None]]:
+    """Path -> figure before and after, of every module whose figure is another one."""
+    old, new = ({} if entry is None else entry.modules for entry in (before, after))
+    return {
+        path: [to_json(modules[path]) if path in modules else None for modules in (old, new)]
+        for path in sorted(old.keys() | new.keys())
+        if old.get(path) != new.get(path)
     }

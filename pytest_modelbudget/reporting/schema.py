@@ -61,7 +61,13 @@ def schema() -> Schema:
                 "changes": _list({"$ref": "#/$defs/change"}),
             }
         ),
-        "$defs": {"verdict": _verdict(), "profile": _profile(), "module": _module(), "change": _change()},
+        "$defs": {
+            "verdict": _verdict(),
+            "profile": _profile(),
+            "module": _module(),
+            "operator": _operator(),
+            "change": _change(),
+        },
     }
 
 
@@ -95,6 +101,7 @@ def _verdict() -> Schema:
             "limit": _or_null({"type": "string", "description": "the limit for people"}),
             "figure": _or_null(FIGURE),
             "bound": _or_null(FIGURE),
+            "baseline": _or_null({**FIGURE, "description": "what the baseline holds; null of limits that need none"}),
             "used": _or_null({"type": "number", "description": "the share of the limit that is used up"}),
             "growth": _or_null({"type": "string", "description": "the change against the baseline, for people"}),
             "unknown": {"type": "object", "additionalProperties": COUNT},
@@ -130,6 +137,17 @@ def _profile() -> Schema:
                 "additionalProperties": {"type": "number", "minimum": 0},
             },
             "modules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/module"}},
+            "operators": {
+                "description": "by name, the costliest first; they add up to the figures of the call",
+                "type": "object",
+                "additionalProperties": {"$ref": "#/$defs/operator"},
+            },
+            "memory_by_kind": {
+                "description": "bytes alive at the peak, by what they are",
+                "type": "object",
+                "additionalProperties": COUNT,
+            },
+            "memory_course": _or_null(_memory_course()),
         },
     )
 
@@ -138,8 +156,46 @@ def _module() -> Schema:
     shapes = _list(_list(COUNT))
     return _object(
         {"type": TEXT, "calls": COUNT, "input_shapes": shapes, "output_shapes": shapes},
-        optional={metric.name: _figure(metric) for metric in METRICS.values()},
+        optional={
+            **{metric.name: _figure(metric) for metric in METRICS.values()},
+            **dict.fromkeys(
+                ("read", "written"), _or_null({**COUNT, "description": "bytes that the forward pass moves"})
+            ),
+            "memory": _or_null(
+                {
+                    **COUNT,
+                    "description": "of the bytes alive at the peak of the call, those of the module: its parameters, "
+                    "its buffers and what it made",
+                }
+            ),
+        },
     )
+
+
+def _operator() -> Schema:
+    names = ("calls", "backward_calls", "macs", "flops", "elementwise_flops", "backward_flops")
+    return _object(dict.fromkeys((*names, "activations", "read", "written"), COUNT))
+
+
+def _memory_course() -> Schema:
+    return {
+        "description": "bytes alive over the course of the call, sampled as storages were made; the peak is kept",
+        **_object(
+            {
+                "points": _list(
+                    {
+                        "description": "storages made until then, bytes alive, path of the module that made the last",
+                        "type": "array",
+                        "prefixItems": [COUNT, COUNT, TEXT],
+                        "items": False,
+                        "minItems": 3,
+                    }
+                ),
+                "storages": {**COUNT, "description": "made in all, inputs included"},
+                "forward": {**COUNT, "description": "made until the forward pass was over"},
+            }
+        ),
+    }
 
 
 def _change() -> Schema:
@@ -150,6 +206,11 @@ def _change() -> Schema:
             "before": _or_null(FIGURE),
             "after": _or_null(FIGURE),
             "modules": _list(_object({"path": TEXT, "kind": TEXT, "delta": FIGURE, "before": TEXT})),
+            "figures": {
+                "description": "of each module that changed, by its path, the figure before and after",
+                "type": "object",
+                "additionalProperties": {"type": "array", "items": _or_null(FIGURE), "minItems": 2, "maxItems": 2},
+            },
             "recorded": {"type": "boolean", "description": "whether the run put it into the baseline"},
         }
     )

@@ -136,3 +136,99 @@ def test_the_prediction_is_near_the_allocator_of_cuda(backward: bool) -> None:
     found = profile(model, torch.randn(1024, 4096), device="cuda", backward=backward)
     # cuBLAS keeps a workspace of its own; the rest are blocks of 512 bytes.
     assert found.memory <= found.allocated <= found.memory + 64 * 2**20
+
+
+# -- where it is, and when ----------------------------------------------------------------------------------------
+
+
+def chain() -> nn.Sequential:
+    """8,000 + 2,000 bytes of weights: Linear(20, 100) and Linear(100, 5)."""
+    return nn.Sequential(nn.Linear(20, 100, bias=False), nn.ReLU(), nn.Linear(100, 5, bias=False))
+
+
+def test_the_bytes_of_the_peak_belong_to_the_modules_that_hold_and_made_them(watch: Any) -> None:
+    model = chain()
+    with torch.no_grad():
+        watch(model, torch.randn(3, 20))
+    # At the peak, the activation: input 240 bytes, the outputs of the first layer and of the activation 1,200 each.
+    found = watch.profile(model)
+    assert found.memory == 10_000 + 240 + 2 * 1200
+    assert {path: module.memory for path, module in found.modules.items()} == {
+        "": found.memory,
+        "0": 8000 + 1200,
+        "1": 1200,
+        "2": 2000,
+    }
+
+
+def test_what_is_gone_before_the_peak_belongs_to_nobody(watch: Any) -> None:
+    model = nn.Sequential(nn.Linear(1, 10, bias=False), nn.ReLU(), nn.Linear(10, 1000, bias=False))
+    with torch.no_grad():
+        watch(model, torch.randn(1, 1))
+    # At the last layer: the output of the first is gone, that of the activation (40 bytes) and 4,000 bytes are there.
+    held = {path: module.memory for path, module in watch.profile(model).modules.items()}
+    assert held == {"": 40 + 40_000 + 4 + 40 + 4000, "0": 40, "1": 40, "2": 40_000 + 4000}
+
+
+def test_gradients_belong_to_the_module_whose_backward_made_them(watch: Any) -> None:
+    model = chain()
+    watch(lambda: model(torch.randn(3, 20)).sum().backward())
+    found = watch.profile(model)
+    # At the gradient of the first weight, 8,000 bytes. The gradient of the second, 2,000, is there, too; the activation
+    # (1,200) was saved by it and is gone, its gradient is what the gradient of the weight is made from.
+    assert found.modules["2"].memory == 2000 + 2000
+    assert found.modules["0"].memory == 8000 + 8000
+    assert sum(module.memory for path, module in found.modules.items() if path) <= found.memory
+
+
+def test_the_course_of_memory_is_sampled_at_each_storage(watch: Any) -> None:
+    model = chain()
+    with torch.no_grad():
+        watch(model, torch.randn(3, 20))
+    course = watch.profile(model).memory_course
+    held = 10_000 + 240
+    # The input, then three outputs; the first is gone as the last (60 bytes) is made.
+    assert course.points == ((1, held, ""), (2, held + 1200, "0"), (3, held + 2400, "1"), (4, held + 1260, "2"))
+    assert (course.storages, course.forward) == (4, 4)
+
+
+def test_the_course_of_a_training_step_says_where_the_forward_ended(watch: Any) -> None:
+    model = chain()
+    watch(lambda: model(torch.randn(3, 20)).sum().backward())
+    course = watch.profile(model).memory_course
+    assert course.forward == 4
+    assert course.storages > 4
+
+
+def test_a_long_course_keeps_its_peak_and_is_short(watch: Any) -> None:
+    class Long(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            for step in range(1000):
+                x = x + 1 if step != 701 else (torch.cat([x, x]) + 1)[:10]
+            return x
+
+    model = Long()
+    with torch.no_grad():
+        watch(model, torch.randn(10))
+    found = watch.profile(model)
+    births, alive, _ = zip(*found.memory_course.points, strict=True)
+    assert len(births) <= 257
+    assert list(births) == sorted(set(births))
+    assert max(alive) == found.memory
+    # The input, then an output a step; the peak is in step 701, where two tensors are made: 40 + 40 + 80 + 80 bytes.
+    assert found.memory == 40 + 40 + 80 + 80
+    assert births[alive.index(found.memory)] == 704
+    assert found.memory_course.storages == 1002
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_course_is_the_same_abstractly(device: str) -> None:
+    with torch.no_grad():
+        found = profile(chain(), torch.randn(3, 20), device=device)
+    assert [point[0] for point in found.memory_course.points] == [1, 2, 3, 4]
+    assert {path: module.memory for path, module in found.modules.items()} == {
+        "": 12_640,
+        "0": 9200,
+        "1": 1200,
+        "2": 2000,
+    }

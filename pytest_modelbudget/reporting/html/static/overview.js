@@ -1,0 +1,208 @@
+// The first view: how many budgets hold, each as a bar, what failed first.
+
+const overview = read("overview");
+const unitOf = (metric) => overview.metrics[metric]?.unit ?? "count";
+
+const STATES = { over: ["\u2715", "over budget"], warn: ["!", "warning"], ok: ["\u2713", "within"], none: ["?", "not measured"] };
+
+const stateOf = (budget) => {
+  if (budget.failed) return budget.level === "warn" ? "warn" : "over";
+  return budget.outcome === "not measured" ? "none" : "ok";
+};
+
+const stateMark = (state, text = STATES[state][1]) =>
+  make("span", { class: `mark ${state}`, title: text }, make("span", { "aria-hidden": "true" }, STATES[state][0]), make("span", { class: "hidden" }, text));
+
+const metricText = (budget) =>
+  [label(budget.metric), budget.per === "call" ? "" : `per ${budget.per}`, budget.relative ? "growth" : ""].filter(Boolean).join(" ");
+
+// Used, limit and baseline on one scale, which the limit ends where it holds.
+const budgetBar = (budget) => {
+  const { used } = budget;
+  if (used === null) return make("span", { class: "bar-reason" }, visible(budget.reason || budget.outcome));
+  const scale = Math.max(1, used) * (used > 1 ? 1.02 : 1);
+  const at = (share) => `${Math.max(0, Math.min(100, (100 * share) / scale))}%`;
+  const baseline = budget.baseline === null || !number(budget.bound) ? null : number(budget.baseline) / number(budget.bound);
+  const text = `${percent(used)} of the limit${baseline === null ? "" : `, baseline at ${percent(baseline)}`}`;
+  return make(
+    "span",
+    { class: `bar ${stateOf(budget)}`, role: "img", "aria-label": text, title: text },
+    make("span", { class: "bar-fill", style: { width: at(used) } }),
+    make("span", { class: "bar-limit", style: { left: at(1) } }),
+    baseline !== null && make("span", { class: "bar-baseline", style: { left: at(baseline) } }),
+  );
+};
+
+const budgetRow = (budget, { withTest = true } = {}) => {
+  const state = stateOf(budget);
+  const test = overview.tests[budget.test];
+  const target = budget.of === null ? null : route("model", budget.of, { metric: budget.metric, zoom: budget.module });
+  const title = withTest ? path(test.id) : metricText(budget);
+  return make(
+    "li",
+    { class: `budget ${state}`, "data-metric": budget.metric },
+    stateMark(state),
+    make(
+      "span",
+      { class: "budget-name" },
+      target ? make("a", { href: target, class: "budget-link" }, title) : title,
+      make(
+        "span",
+        { class: "budget-what" },
+        withTest && make("span", { class: "metric-name" }, metricText(budget)),
+        budget.module && path(budget.module, { class: "path module" }),
+        make("span", { class: "source" }, visible(budget.source)),
+      ),
+    ),
+    budgetBar(budget),
+    make(
+      "span",
+      { class: "budget-figures" },
+      make("strong", { "data-exact": String(budget.figure), title: budget.figure === null ? "" : exact(budget.figure) }, budget.measured ?? "\u2013"),
+      budget.limit !== null && make("span", {}, ` / ${budget.limit}`),
+      make("span", { class: "used" }, budget.used === null ? "" : percent(budget.used)),
+    ),
+  );
+};
+
+const modelName = (budget) => (budget.of === null ? budget.model : overview.models[budget.of].model) || "no model";
+
+const callCard = (model, index) => {
+  const tests = model.tests.length;
+  const metric = ["total_flops", "flops", "params"].find((each) => each in model.figures);
+  return make(
+    "a",
+    { class: "call", href: route("model", index) },
+    make("span", { class: "call-inputs" }, visible(model.inputs || "no call")),
+    make(
+      "span",
+      { class: "call-facts" },
+      [
+        model.figures.params !== undefined && `${short(model.figures.params, "count")} parameters`,
+        metric && metric !== "params" && short(model.figures[metric], "FLOP"),
+        plural(model.size, "module"),
+        tests > 0 && plural(tests, "test"),
+      ].filter(Boolean).join(" \u00b7 "),
+    ),
+  );
+};
+
+const matches = (budget, { words, state, metric }) => {
+  if (state === "failed" && !budget.failed) return false;
+  if (state === "held" && budget.failed) return false;
+  if (metric && budget.metric !== metric) return false;
+  if (!words.length) return true;
+  budget.haystack ??= `${overview.tests[budget.test].id} ${budget.model} ${budget.module} ${metricText(budget)} ${budget.source}`.toLowerCase();
+  return words.every((word) => budget.haystack.includes(word));
+};
+
+const byUse = (one, other) => other.failed - one.failed || (other.used ?? 2) - (one.used ?? 2);
+
+const groupsOf = (budgets, models) => {
+  const groups = new Map();
+  const group = (title) => {
+    if (!groups.has(title)) groups.set(title, { title, budgets: [], models: [] });
+    return groups.get(title);
+  };
+  for (const budget of budgets) group(modelName(budget)).budgets.push(budget);
+  for (const index of models) group(overview.models[index].model).models.push(index);
+  for (const each of groups.values()) {
+    each.budgets.sort(byUse);
+    each.failed = each.budgets.filter(({ failed }) => failed).length;
+  }
+  return [...groups.values()].sort(
+    (one, other) => other.failed - one.failed || (other.budgets[0]?.used ?? 0) - (one.budgets[0]?.used ?? 0) || (one.title < other.title ? -1 : 1),
+  );
+};
+
+const groupSection = ({ title, budgets, models, failed }) => {
+  const list = make("ul", { class: "budgets" });
+  const after = make("div", { class: "after-table" });
+  const shown = [...new Set([...budgets.map(({ of }) => of).filter((of) => of !== null), ...models])];
+  const calls = make("div", { class: "calls" });
+  const afterCalls = make("div", { class: "after-table" });
+  appendChunked(calls, afterCalls, shown, (index) => callCard(overview.models[index], index), "call");
+  if (budgets.length) appendChunked(list, after, budgets, (budget) => budgetRow(budget), "budget");
+  return make(
+    "section",
+    { class: "panel group" },
+    make(
+      "h3",
+      {},
+      name(title),
+      budgets.length > 0 && make("span", { class: `pill ${failed ? "over" : "ok"}` }, failed ? `${failed} of ${plural(budgets.length, "budget")} over` : `${plural(budgets.length, "budget")} within`),
+    ),
+    shown.length > 0 && make("div", { class: "measured" }, make("span", { class: "measured-title" }, "Look inside"), calls),
+    afterCalls,
+    list,
+    after,
+  );
+};
+
+const stat = (value, text, state = "") => make("div", { class: `stat ${state}` }, make("strong", {}, value), make("span", {}, text));
+
+const overviewPage = () => {
+  const { budgets, tests, models, changes } = overview;
+  const failed = budgets.filter((budget) => budget.failed).length;
+  const grown = changes.filter(({ kind }) => kind === "grown").length;
+  const broken = tests.filter(({ outcome }, index) => outcome === "failed" && !budgets.some((budget) => budget.test === index && budget.failed)).length;
+  const filters = { words: [], state: "all", metric: "" };
+  const count = make("p", { class: "count", role: "status" });
+  const results = make("div", { class: "groups" });
+  const fill = () => {
+    const chosen = budgets.filter((budget) => matches(budget, filters));
+    const unfiltered = !filters.metric && filters.state === "all";
+    const others = models
+      .map((_, index) => index)
+      .filter((index) => unfiltered && filters.words.every((word) => `${models[index].model} ${models[index].tests.map((test) => overview.tests[test].id).join(" ")}`.toLowerCase().includes(word)));
+    results.replaceChildren(...groupsOf(chosen, others).map(groupSection));
+    count.textContent = chosen.length === budgets.length ? plural(budgets.length, "budget") : `${chosen.length} of ${plural(budgets.length, "budget")}`;
+    if (!results.children.length) results.append(make("p", { class: "notice" }, "Nothing here is called that."));
+  };
+  const search = make("input", {
+    type: "search", id: "search", placeholder: "test, model, module, metric", autocomplete: "off",
+    oninput: ({ target }) => {
+      filters.words = target.value.toLowerCase().split(/\s+/).filter(Boolean);
+      fill();
+    },
+  });
+  const choose = (id, key, options) =>
+    make("select", { id, onchange: ({ target }) => { filters[key] = target.value; fill(); } }, options.map(([value, text]) => make("option", { value }, text)));
+  const metrics = [...new Set(budgets.map(({ metric }) => metric))];
+  fill();
+  return [
+    make("h1", { id: "title", tabindex: "-1", class: failed ? "over" : "" }, headline(failed, budgets.length)),
+    make(
+      "div",
+      { class: "stats" },
+      stat(failed, "over budget", failed ? "over" : "ok"),
+      stat(budgets.length - failed, "within"),
+      stat(tests.length, tests.length === 1 ? "test measured" : "tests measured"),
+      stat(new Set(models.map(({ model }) => model)).size, "models"),
+      changes.length > 0 && stat(grown, "figures grown", grown ? "over" : ""),
+    ),
+    broken > 0 && make("p", { class: "notice" }, `${plural(broken, "test")} failed before ${broken === 1 ? "it was" : "they were"} judged.`),
+    overview.unmeasured.map((complaint) => make("p", { class: "notice over" }, visible(complaint))),
+    changes.length > 0 && changesPanel(),
+    make(
+      "section",
+      { "aria-labelledby": "budgets-title" },
+      make("h2", { id: "budgets-title" }, "Budgets by model"),
+      make(
+        "form",
+        { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
+        make("label", { for: "search" }, "Search"), search,
+        make("label", { for: "state" }, "Show"), choose("state", "state", [["all", "all"], ["failed", "over budget"], ["held", "within"]]),
+        make("label", { for: "metric" }, "Metric"), choose("metric", "metric", [["", "all"], ...metrics.map((metric) => [metric, label(metric)])]),
+        count,
+      ),
+      results,
+    ),
+  ];
+};
+
+const headline = (failed, count) => {
+  if (!count) return overview.models.length ? "What the models cost" : "No model was measured";
+  if (failed) return `${failed} of ${plural(count, "budget")} not kept`;
+  return count === 1 ? "The budget is kept" : `All ${count} budgets are kept`;
+};
