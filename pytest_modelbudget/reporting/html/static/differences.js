@@ -98,7 +98,7 @@ const differencePage = (index, parameters) => {
     const nodes = areas((place) => modules.value(state.metric, place), (place) => modules.parts(state.metric, place), (place) => modules.own(state.metric, place), state.place);
     return treemap(nodes, {
       label: ({ place, isRest }) => (isRest ? "itself" : modules.names[place] || data.model),
-      text: ({ place, isRest }) => (isRest || !delta(place) ? "" : `${delta(place) > 0 ? SIGNS.grown : SIGNS.shrunk} ${signed(delta(place), unitOf(state.metric))}`),
+      text: ({ place, isRest }) => (isRest || !delta(place) ? "" : `${delta(place) > 0 ? SIGNS.grown : SIGNS.shrunk} ${(now.before[place] ?? null) === null ? "new" : (now.after[place] ?? null) === null ? "gone" : signed(delta(place), unitOf(state.metric))}`),
       colour: ({ place, isOpen, isRest }) => (isOpen ? css(modules.depth(place) % 2 ? "open-odd" : "open-even") : isRest ? css("other") : colour(place)),
     });
   };

@@ -79,7 +79,7 @@ const whenSeen = (element, drawing) => {
 const CHUNK = 200;
 
 // Appends an element for each item, some at once, the rest by a button.
-const appendChunked = (parent, after, items, element, noun) => {
+const appendChunked = (parent, after, items, element, noun, first = CHUNK) => {
   let shown = 0;
   const more = make("button", { type: "button", class: "more", onclick: () => next(CHUNK) });
   const next = (count) => {
@@ -88,6 +88,6 @@ const appendChunked = (parent, after, items, element, noun) => {
     more.hidden = shown >= items.length;
     more.textContent = `Show ${Math.min(CHUNK, items.length - shown)} more of ${plural(items.length - shown, noun)}`;
   };
-  next(CHUNK);
+  next(first);
   after.append(more);
 };
