@@ -163,6 +163,26 @@ def test_a_run_with_failures_writes_what_was_measured(suite: Suite) -> None:
     assert found["models"][0]["figures"]["params"] == report["tests"][1]["profiles"][0]["params"] == 58
 
 
+def test_metrics_of_the_users_own_are_there(suite: Suite) -> None:
+    conftest = """
+    from pytest_modelbudget import custom_metric
+
+    def pytest_modelbudget_metrics(config):
+        yield custom_metric("joules", lambda profile: profile.flops / 64, "energy of a call", additive=True)
+    """
+    # Two rows: 96 MACs, 192 FLOPs.
+    source = """
+    @pytest.mark.max_joules(2)
+    def test_it(): Net()(batch())
+    """
+    suite(source, "--modelbudget-report=html:r.html", conftest=conftest)
+    overview = Elements(suite.pytester.path.joinpath("r.html").read_text("utf-8")).json("overview")
+    (budget,) = overview["budgets"]
+    assert (budget["metric"], budget["figure"], budget["failed"], budget["of"]) == ("joules", 3, True, 0)
+    assert overview["models"][0]["figures"]["joules"] == 3
+    assert overview["metrics"]["joules"]["definition"] == "energy of a call"
+
+
 def test_growth_over_the_baseline_is_there_module_by_module(suite: Suite) -> None:
     key = Key("test_it.py::test_it", "Net", "params")
     save(suite.pytester.path / "modelbudget-baseline.json", {key: Entry(38, {"": 38, "encoder": 20, "head": 18})})

@@ -117,7 +117,7 @@ class _Models:
         block = _block(profile)
         summary = {
             **{name: profile[name] for name in ("model", "inputs", "device", "how", "batch", "calls", "flops_per_mac")},
-            "figures": {name: _exact(profile[name]) for name in METRICS if profile[name] is not None},
+            "figures": {name: _exact(figure) for name in METRICS if (figure := _figure(profile, name)) is not None},
             "size": len(profile.get("modules", ())),
         }
         key = json.dumps([summary, block])
@@ -128,6 +128,11 @@ class _Models:
         if test is not None and test not in self.summaries[number]["tests"]:
             self.summaries[number]["tests"].append(test)
         return number
+
+
+def _figure(profile: Row, metric: str) -> Any:
+    """Of the whole call; those of custom metrics stand apart."""
+    return profile.get(metric, profile.get("custom", {}).get(metric))
 
 
 _PARTS = tuple(name for name, metric in METRICS.items() if metric.has_parts or name == "memory")
@@ -255,7 +260,7 @@ def _judged(verdict: Row, test: Row, numbers: Sequence[int]) -> int | None:
     ]
     for profile, number in named:
         part = profile.get("modules", {}).get(verdict["module"]) if verdict["module"] else profile
-        if part is not None and part.get(verdict["metric"]) == verdict["figure"]:
+        if part is not None and _figure(part, verdict["metric"]) == verdict["figure"]:
             return number
     return named[0][1] if named else None
 
@@ -273,8 +278,9 @@ def _figures_of(report: Row) -> dict[tuple[str, str], dict[str, dict[str, Any]]]
         for profile in test["profiles"] if test["id"] in tests else ():
             for metric in METRICS:
                 key = (test["id"], profile["model"], metric)
-                if key in wanted and profile[metric] is not None and profile[metric] > largest.get(key, -1):
-                    largest[key] = profile[metric]
+                figure = _figure(profile, metric) if key in wanted else None
+                if figure is not None and figure > largest.get(key, -1):
+                    largest[key] = figure
                     figures = {path: part.get(metric) for path, part in profile.get("modules", {}).items()}
                     found.setdefault(key[:2], {})[metric] = figures
     return found

@@ -72,4 +72,4 @@ const visible = (text) =>
 // Plotly reads a subset of HTML in its labels.
 const inert = (text) => visible(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-const label = (metric) => LABELS[metric] ?? metric;
+const label = (metric) => LABELS[metric] ?? metric.replaceAll("_", " ");
