@@ -124,7 +124,8 @@ def _recorded(verdict: Verdict) -> int | str | None:
         return None
     from pytest_modelbudget.baseline import to_json
 
-    return to_json(verdict.growth.before.value)
+    before = verdict.growth.before
+    return to_json(before.modules.get(verdict.module, 0) if verdict.module else before.value)
 
 
 def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:

@@ -239,3 +239,12 @@ class TestInPytest:
         assert "  measured  58 parameters" in (failure.text or "")
         properties = ET.parse(suite.pytester.path / "report.xml").findall(".//property")
         assert properties == []
+
+
+def test_names_that_would_command_a_terminal_are_shown():
+    hostile = "\x1b[31mred\u202e"
+    written = text(limit(1, message=f"of the {hostile} team"), profile({hostile: 20}))
+    assert "\x1b" not in written
+    assert "\u202e" not in written
+    assert r"\x1b[31mred\u202e  100.0 %" in written
+    assert r"of the \x1b[31mred\u202e team" in written

@@ -8,6 +8,7 @@ from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Per
 from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.reporting import growth
+from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def verdict_text(verdict: Verdict) -> str:
     """One violation: a headline that is complete in itself, and below it what is known about it."""
     lines = [headline(verdict)]
     lines += (f"  {label:<9} {text}" for label, text in _details(verdict))
-    return "\n".join(lines)
+    # Names of modules and messages are text of others, and a terminal obeys what it is sent.
+    return "\n".join(visible(line) for text in lines for line in text.split("\n"))
 
 
 def unknown_text(verdict: Verdict) -> str:
