@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
+    from pytest_modelbudget.profiling.parameters import Parts
+
 _DYNAMO = "torch._dynamo"
 
 
@@ -54,11 +56,15 @@ def unwarned() -> Iterator[None]:
 _BINARIES = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
 
 
-def binaries_in(module: torch.nn.Module) -> bool:
-    """Whether a module itself holds machine code that AOTInductor made, of whose work little or nothing can be seen."""
+def binaries_among(parts: Parts) -> tuple[str, ...]:
+    """The paths of modules that hold machine code of AOTInductor, of whose work little or nothing can be seen."""
     if not any(name in sys.modules for name in _BINARIES):
-        return False
-    return any(type(value).__name__ == "AOTICompiledModel" for value in vars(module).values())
+        return ()
+    return tuple(
+        path
+        for path, part in parts
+        if any(type(value).__name__ == "AOTICompiledModel" for value in vars(part).values())
+    )
 
 
 class _StanceSetter(MetaPathFinder, Loader):

@@ -36,6 +36,7 @@ __all__ = [
     "autograd_sequence_number",
     "below_autograd",
     "current_autograd_node",
+    "entry_of",
     "has_composite_kernel",
     "is_propagating_shards",
     "is_tracing",
@@ -53,20 +54,17 @@ current_autograd_node: Callable[[], Any] = torch._C._current_autograd_node
 autograd_sequence_number: Callable[[], int] = torch._C._autograd._get_sequence_nr
 """The number that the next node created in this thread will get. `torch.fx` maps backward to forward by it, too."""
 
-_GRAPH_MODES = [
-    getattr(torch._C._TorchDispatchModeKey, name)
-    for name in ("FUNCTIONAL", "PROXY")
-    if hasattr(torch._C, "_TorchDispatchModeKey")
-]
 
-
-def is_tracing() -> bool:
+def is_tracing(
+    _state: Callable[[], Any] = torch._C._get_tracing_state,
+    _mode: Callable[[Any], Any] = torch._C._get_dispatch_mode,
+    _functional: Any = torch._C._TorchDispatchModeKey.FUNCTIONAL,
+    _proxy: Any = torch._C._TorchDispatchModeKey.PROXY,
+) -> bool:
     """Whether a graph is being made of what runs: by `torch.jit.trace`, outside of operators that it has recorded, by
     `make_fx` or by AOTAutograd.
     """
-    if torch._C._get_tracing_state():
-        return True
-    return any(torch._C._get_dispatch_mode(key) is not None for key in _GRAPH_MODES)
+    return _state() is not None or _mode(_functional) is not None or _mode(_proxy) is not None
 
 
 def tracing_resumed() -> AbstractContextManager[Any]:
@@ -139,6 +137,12 @@ class GlobalHooks:
             nn_module._global_forward_hooks.pop(after, None)
             nn_module._global_forward_hooks_with_kwargs.pop(after, None)
             nn_module._global_forward_hooks_always_called.pop(after, None)
+
+
+def entry_of(operator: OpOverload) -> Callable[..., Any]:
+    """What runs the operator: `OpOverload.__call__` does nothing but call it, and takes half as long again."""
+    entry: Callable[..., Any] = getattr(operator, "_op", operator) if type(operator) is OpOverload else operator
+    return entry
 
 
 def has_composite_kernel(operator: OpOverload) -> bool:

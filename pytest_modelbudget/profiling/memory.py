@@ -144,7 +144,20 @@ class Account:
 
     def made_afresh(self, tensor: torch.Tensor, size: int, where: Where, backward: bool, transient: int) -> None:
         """As `made`, for a tensor whose storage, of `size` bytes, nobody can have seen before."""
-        holder = tensor.untyped_storage()
+        self._follow_new(tensor.untyped_storage(), size, where, backward, transient)
+
+    def made_alone(self, tensor: torch.Tensor, where: Where, backward: bool) -> None:
+        """As `made_afresh`, where the size is to be read off."""
+        try:
+            holder = tensor.untyped_storage()
+        except (NotImplementedError, RuntimeError):  # what `torch.func` wraps
+            self.made((tensor,), where, backward=backward)
+            return
+        self._follow_new(holder, holder.nbytes(), where, backward, 0)
+
+    def _follow_new(
+        self, holder: torch.UntypedStorage, size: int, where: Where, backward: bool, transient: int
+    ) -> None:
         key = holder._cdata
         kind = _BACKWARD if backward else _FORWARD
         self._births = birth = self._births + 1

@@ -25,9 +25,10 @@ from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from pytest_modelbudget.profiling.costs import Cost
+    from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Shape
 
 Path = tuple[int, ...]
@@ -35,12 +36,22 @@ Path = tuple[int, ...]
 
 
 class Work(NamedTuple):
-    """What one operator did. Interned by the recorder: equal work is the same object."""
+    """What one operator did. Booked interned: equal work is the same object."""
 
     operator: str
     cost: Cost | None
     """None: unknown."""
     traffic: Traffic = NO_TRAFFIC
+
+    def interned(self) -> Work:
+        """The one object in the process that stands for this work."""
+        if len(_works) >= _LIMIT:
+            _works.clear()  # calls before and after this are told apart, which costs a row in a table
+        return _works.setdefault(self, self)
+
+
+_works: dict[Work, Work] = {}
+_LIMIT = 1 << 17
 
 
 @dataclass(eq=False, slots=True)  # a frozen one takes three times as long to make
@@ -70,7 +81,6 @@ class Call:
         backward: work of the backward pass, by the path of modules that it belongs to.
         memory: what was alive during the call and its backward.
         specification: how to repeat the call; kept only when asked for.
-        finished: False when the call raised.
     """
 
     module: int
@@ -83,16 +93,15 @@ class Call:
     backward: dict[Path, list[Work]] = field(default_factory=dict)
     memory: Account = field(default_factory=Account)
     specification: Any = None
-    finished: bool = False
 
 
 class Entry:
     """A module call that has not returned yet."""
 
-    __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "work")
+    __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "returned", "work")
 
     def __init__(self, module: torch.nn.Module, number: int, frame: FrameType | None, call: Call, path: Path) -> None:
-        self.module = module
+        self.module: torch.nn.Module | None = module
         self.number = number
         self.frame = frame
         self.call = call
@@ -100,11 +109,34 @@ class Entry:
         self.work: list[Work] = []
         self.children: list[CallTree] = []
         self.is_recomputed = path[0] != call.module
+        self.returned: _Returned | None = None
+        """Set when the module has returned and hooks of its own may follow."""
 
     def made(self, tensors: tuple[torch.Tensor, ...], operator: str, transient: int) -> None:
         """An operator in this module made these."""
         where = (self.path, operator)
         self.call.memory.made(tensors, where, backward=self.is_recomputed, transient=transient)
+
+
+class _Returned(NamedTuple):
+    """A call that has returned, but for the forward hooks of its module: they run after the hooks of all modules.
+
+    Its frame is told by its code and id. Held, it would keep what the module was given and returned. Another with the
+    same id can only be that of a later call, which comes by `enter` first.
+    """
+
+    frame: int
+    code: CodeType
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+    def is_around(self, frame: FrameType | None) -> bool:
+        """Whether that runs in one of the hooks."""
+        while frame is not None:
+            if id(frame) == self.frame and frame.f_code is self.code:
+                return True
+            frame = frame.f_back
+        return False
 
 
 class ModuleNumbers:
@@ -120,16 +152,29 @@ class ModuleNumbers:
         # An id is used again once its module is gone.
         if number is not None and self._references[number]() is module:
             return number
-        number = len(self._references)
-        self._numbers[id(module)] = number
-        self._references.append(weakref.ref(module))
-        self.types.append(type(module).__name__)
-        return number
+        return self.of([("", module)])[0]
+
+    def of(self, parts: Parts) -> list[int]:
+        """The numbers of many modules."""
+        known, references, types = self._numbers, self._references, self.types
+        numbers = []
+        for _, module in parts:
+            number = known.get(id(module))
+            if number is None or references[number]() is not module:
+                number = known[id(module)] = len(references)
+                references.append(weakref.ref(module))
+                types.append(type(module).__name__)
+            numbers.append(number)
+        return numbers
 
     def module(self, number: int) -> torch.nn.Module | None:
         """The module with that number, or None once it is gone."""
         return self._references[number]()
 
+
+_get_ident = threading.get_ident
+_is_tracing = internals.is_tracing
+_sequence_number = internals.autograd_sequence_number
 
 _trackers: list[ModuleTracker] = []
 """The trackers that the hooks below serve, the outermost first."""
@@ -242,7 +287,7 @@ class ModuleTracker:
     def _close_all(self) -> None:
         for stack in self._stacks.values():
             while stack:
-                self._close(stack, (), (), finished=False)
+                self._close(stack)
         self._base = self._traced = None  # a frame would keep the locals of the test alive
 
     # -- work ---------------------------------------------------------------------------------------------------
@@ -267,15 +312,19 @@ class ModuleTracker:
         """
         if self.paused or (self._traced is not None and self._is_traced(frame)):
             return
-        stack = self._stacks.get(threading.get_ident())
+        stack = self._stacks.get(_get_ident())
         if frame is None:
             stack = stack or self._stacks[self._thread]  # who forked waits
+        if stack and stack[-1].returned is not None:
+            self._settle(stack, frame)
         if stack and (frame is None or self._is_live(stack, frame)):
             entry = stack[-1]
             if work is not None:
                 entry.work.append(work)
             if made:
                 entry.made(made, operator, transient)
+            if entry.returned is not None:
+                self._mark_hook(stack)
             return
         node = internals.current_autograd_node()
         if node is not None:
@@ -292,6 +341,23 @@ class ModuleTracker:
             self.outside[selves].append(work)
         if made and self.calls and torch.is_grad_enabled():  # the loss: alive until the backward pass is over
             self.calls[-1].memory.made(made, ((), operator), transient=transient)
+
+    def running(self, frame: FrameType | None) -> Entry | None:
+        """The innermost call around `frame`, to which work may be added; None: let `book` decide."""
+        stack = self._stacks.get(_get_ident())
+        if not stack or frame is None or self.paused or self._traced is not None:
+            return None
+        entry = stack[-1]
+        top = entry.frame
+        if entry.returned is not None:
+            return None
+        # As the first lines of `_is_live`, once more: nearly all work comes by here.
+        above: FrameType | None = frame
+        while above is not None:
+            if above is top:
+                return entry
+            above = above.f_back
+        return None
 
     def _book_backward(
         self, work: Work | None, node: Any, made: tuple[torch.Tensor, ...], operator: str, transient: int
@@ -319,28 +385,28 @@ class ModuleTracker:
         """A module is being called, by torch's own function two frames above."""
         if self.paused:
             return
-        if internals.is_tracing():
+        if _is_tracing():
             if not self._is_traced(sys._getframe(2)):
                 self._traced = sys._getframe(2)
             return
-        thread = threading.get_ident()
-        node = internals.current_autograd_node()
-        stack = self._stacks.get(thread)
+        stack = self._stacks.get(_get_ident())
         if stack is None:
             # CUDA runs the backward pass, and what it recomputes, in threads of its own that do carry the mode.
-            if node is None:
+            if internals.current_autograd_node() is None:
                 self.unseen.add(self.numbers[module])
                 return
-            stack = self._stacks.setdefault(thread, [])
+            stack = self._stacks.setdefault(_get_ident(), [])
         frame = sys._getframe(2)  # it lives as long as the call
         number = self.numbers[module]
+        if stack and stack[-1].returned is not None:
+            self._settle(stack, frame.f_back)
         if stack and self._is_live(stack, frame):
             parent = stack[-1]
             call, path = parent.call, (*parent.path, number)
         else:
-            call, path = self._begin(module, number, node, frame, args)
+            call, path = self._begin(module, number, internals.current_autograd_node(), frame, args)
         stack.append(Entry(module, number, frame, call, path))
-        self._mark_span(internals.autograd_sequence_number(), (call, path))
+        self._mark_span(_sequence_number(), (call, path))
 
     def _begin(
         self, module: torch.nn.Module, number: int, node: Any, frame: FrameType, args: tuple[Any, ...]
@@ -367,49 +433,82 @@ class ModuleTracker:
 
     def leave(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A module call has ended, normally or not; `output` is None when it raised."""
-        stack = self._stacks.get(threading.get_ident())
+        stack = self._stacks.get(_get_ident())
         if self.paused or not stack:
             return
         if stack[-1].module is not module and not any(entry.module is module for entry in stack):
             return  # entered while tracing, or in a thread that is not followed
         while stack[-1].module is not module:
-            self._close(stack, (), (), finished=False)
-        if len(stack) == 1:
-            call = stack[-1].call
-            if call.path == stack[-1].path:
-                tensors = list(tensors_of((args, kwargs)))
-                call.inputs = tuple(map(shape_of, tensors))
-                call.batch = call.inputs[0][0] if call.inputs and call.inputs[0] else None
-                call.device = tensors[0].device.type if tensors else ""
-        # A module that returns None is as finished as need be.
+            self._close(stack)
+        entry = stack[-1]
+        is_outermost = len(stack) == 1 and entry.path == entry.call.path
+        if is_outermost:
+            call = entry.call
+            tensors = list(tensors_of((args, kwargs)))
+            call.inputs = tuple(map(shape_of, tensors))
+            call.batch = call.inputs[0][0] if call.inputs and call.inputs[0] else None
+            call.device = tensors[0].device.type if tensors else ""
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
-        self._close(stack, inputs, shapes_of(output), finished=output is not None)
+        outputs = shapes_of(output)
+        if not module._forward_hooks or output is None:  # None: it raised
+            self._close(stack, inputs, outputs)
+            return
+        if is_outermost and entry.call.tree is None:
+            self._end(entry.call, module)
+        frame = sys._getframe(2)
+        entry.returned = _Returned(id(frame), frame.f_code, inputs, outputs)
+        entry.module = entry.frame = None
+        self._mark_leaving(stack[:-1])
 
-    def _close(
-        self, stack: list[Entry], inputs: tuple[Shape, ...], outputs: tuple[Shape, ...], *, finished: bool
-    ) -> None:
+    def _end(self, call: Call, module: torch.nn.Module) -> None:
+        """An outermost call has ended."""
+        if not self._holdings[call.module].complete:  # lazy modules have their parameters now
+            call.memory.hold(self._holding(module, call.module))
+        call.memory.forward_over()
+        if self._on_return is not None:
+            self._on_return(call, module)
+
+    def _settle(self, stack: list[Entry], frame: FrameType | None) -> None:
+        """Close calls that have returned, unless `frame` runs in a hook of theirs."""
+        while stack and stack[-1].returned is not None and not stack[-1].returned.is_around(frame):
+            self._close(stack)
+
+    def _close(self, stack: list[Entry], inputs: tuple[Shape, ...] = (), outputs: tuple[Shape, ...] = ()) -> None:
+        """Take the innermost entry off the stack and put what ran in it in its place."""
         entry = stack.pop()
-        key = (entry.number, tuple(entry.work), tuple(entry.children), inputs, outputs)
+        if entry.returned is not None:
+            _, _, inputs, outputs = entry.returned
+        number, work, children = entry.number, (*entry.work,), (*entry.children,)
+        # By id, which hashes faster: the tree holds its work, and equal work is the same object.
+        key = (number, *map(id, work), children, inputs, outputs)
         tree = self._trees.get(key)
         if tree is None:
-            tree = self._trees[key] = CallTree(*key)
+            tree = self._trees[key] = CallTree(number, work, children, inputs, outputs)
         call = entry.call
         if stack:
             parent = stack[-1]
             parent.children.append(tree)
-            self._mark_span(internals.autograd_sequence_number(), (parent.call, parent.path))
+            if entry.returned is None:
+                self._mark_leaving(stack)
             return
-        self._mark_span(internals.autograd_sequence_number(), None)
+        if entry.returned is None:
+            self._mark_leaving(stack)
         if entry.path == call.path and call.tree is None:
             call.tree = tree
-            call.finished = finished
-            if not self._holdings[entry.number].complete:  # lazy modules have their parameters now
-                call.memory.hold(self._holding(entry.module, entry.number))
-            call.memory.forward_over()
-            if self._on_return is not None:
-                self._on_return(call, entry.module)
+            if entry.module is not None:
+                self._end(call, entry.module)
         else:
             self._add_recomputation(call, entry.path, tree)
+
+    def _mark_leaving(self, stack: list[Entry]) -> None:
+        """Autograd nodes that are made from now on belong to the innermost call that has not returned."""
+        entry = next((entry for entry in reversed(stack) if entry.returned is None), None)
+        self._mark_span(_sequence_number(), None if entry is None else (entry.call, entry.path))
+
+    def _mark_hook(self, stack: list[Entry]) -> None:
+        """Those that were made since the last mark belong to the module whose hook is running."""
+        self._spans[-1] = (stack[-1].call, stack[-1].path)
+        self._mark_leaving(stack)
 
     def will_hold(self, number: int, parameters: int, buffers: int) -> None:
         """The bytes of a module's parameters and buffers, where they are known before it is called."""
@@ -429,6 +528,8 @@ class ModuleTracker:
 
     def _is_live(self, stack: list[Entry], frame: FrameType) -> bool:
         """Whether the innermost entry is really running around `frame`, after dropping those that are not."""
+        if stack[-1].returned is not None:
+            return True  # settled just now
         top = stack[-1].frame
         above: FrameType | None = frame
         while above is not None and above is not self._base:
@@ -440,8 +541,8 @@ class ModuleTracker:
         while above is not None and above is not self._base:
             running.add(id(above))
             above = above.f_back
-        while stack and id(stack[-1].frame) not in running:
-            self._close(stack, (), (), finished=False)
+        while stack and not _is_among(running, stack[-1], frame):
+            self._close(stack)
         return bool(stack)
 
     def _is_traced(self, frame: FrameType | None) -> bool:
@@ -480,6 +581,11 @@ class ModuleTracker:
     def _span_of(self, node: Any) -> tuple[Call, Path] | None:
         index = bisect_right(self._starts, node._sequence_nr()) - 1
         return self._spans[index] if index >= 0 else None
+
+
+def _is_among(running: set[int], entry: Entry, frame: FrameType) -> bool:
+    """Whether a call, or a hook of its module after it, is around `frame`, below which those frames are running."""
+    return id(entry.frame) in running if entry.returned is None else entry.returned.is_around(frame)
 
 
 _OPTIMIZED = 0x3  # CO_OPTIMIZED | CO_NEWLOCALS: the locals of a function, not of a module or class body

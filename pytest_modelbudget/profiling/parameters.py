@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import torch
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor, nn
+
+
+Parts: TypeAlias = "list[tuple[str, nn.Module]]"
+"""A model's modules by path, as `paths_of` finds them."""
 
 
 class UninitializedModelError(ValueError):
@@ -37,6 +41,9 @@ class State(NamedTuple):
     size: int
 
 
+_make = tuple.__new__  # makes a named tuple in a third of the time
+
+
 class _Held(NamedTuple):
     elements: int
     trainable: bool
@@ -52,18 +59,18 @@ class _Storage(NamedTuple):
     size: int
 
 
-def paths_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+def paths_of(model: nn.Module) -> Parts:
     """Every path by which a module can be reached, depth first: a shared module once for each of its names.
 
     `named_modules(remove_duplicate=False)` does not come back from a module that contains itself; this does.
     """
-    found: list[tuple[str, nn.Module]] = []
+    found: Parts = []
     _walk("", model, found, set())
     return found
 
 
 # No closure: one that calls itself is a cycle, which would keep the modules until the garbage collector comes by.
-def _walk(path: str, module: nn.Module, found: list[tuple[str, nn.Module]], ancestors: set[int]) -> None:
+def _walk(path: str, module: nn.Module, found: Parts, ancestors: set[int]) -> None:
     if id(module) in ancestors:
         return
     found.append((path, module))
@@ -84,15 +91,15 @@ def state_of(model: nn.Module) -> dict[str, State]:
     return states_and_bytes(paths_of(model))[0]
 
 
-def states_and_bytes(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State], tuple[int, int] | None]:
+def states_and_bytes(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | None]:
     """The same of a model by its `paths_of`, and the bytes of its parameters and of its buffers.
 
-    Those are what tensors of the same shapes would take; None where that is not obvious.
+    Those are what tensors of the same shapes would take; None where one is not all of its storage.
     """
     return _of_plain_parts(parts) or (_states(parts), None)
 
 
-def _states(parts: list[tuple[str, nn.Module]]) -> dict[str, State]:
+def _states(parts: Parts) -> dict[str, State]:
     held: dict[str, dict[object, _Held]] = {}
     for path, module in parts:
         own: dict[object, _Held] = {}
@@ -110,12 +117,12 @@ def _states(parts: list[tuple[str, nn.Module]]) -> dict[str, State]:
     return _united(held) if _is_anything_shared(held) else _added(held)
 
 
-def _of_plain_parts(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State], tuple[int, int] | None] | None:
+def _of_plain_parts(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | None] | None:
     """For nearly all models: of plain tensors none of which shares anything with another. None for the rest."""
     sums: dict[str, list[int]] = {}
     storages: list[int] = []
     in_parameters = in_buffers = 0
-    dense = True
+    is_whole = True
     for path, module in parts:
         if _holds_packed(module):
             return None
@@ -125,11 +132,14 @@ def _of_plain_parts(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State
                 continue
             if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
                 return None
-            count, dtype, storage = tensor.numel(), tensor.dtype, tensor.untyped_storage()
+            count, storage = tensor.numel(), tensor.untyped_storage()
             storages.append(storage._cdata)
-            size += min(count * dtype.itemsize, storage.nbytes())
-            dense = dense and tensor.is_contiguous()
-            if dtype in _PAIRS:
+            used, held = tensor.nbytes, storage.nbytes()
+            if used != held:
+                used = min(used, held)
+                is_whole = False
+            size += used
+            if tensor.dtype in _PAIRS:
                 count *= 2
             elements += count
             if tensor.requires_grad:
@@ -142,14 +152,16 @@ def _of_plain_parts(parts: list[tuple[str, nn.Module]]) -> tuple[dict[str, State
                 return None
             storage = buffer.untyped_storage()
             storages.append(storage._cdata)
-            used = min(buffer.numel() * buffer.dtype.itemsize, storage.nbytes())
-            dense = dense and buffer.is_contiguous()
+            used, held = buffer.nbytes, storage.nbytes()
+            if used != held:
+                used = min(used, held)
+                is_whole = False
             size += used
             in_buffers += used
         sums[path] = [elements, trainable, size]
     if len(set(storages)) < len(storages):
         return None
-    return _in_parents(sums), (in_parameters, in_buffers) if dense else None
+    return _in_parents(sums), (in_parameters, in_buffers) if is_whole else None
 
 
 def _holds_packed(module: nn.Module) -> bool:
@@ -195,7 +207,7 @@ def _in_parents(sums: dict[str, list[int]]) -> dict[str, State]:
             parent[0] += params
             parent[1] += trainable
             parent[2] += size
-    return {path: State(*figures) for path, figures in sums.items()}
+    return {path: _make(State, figures) for path, figures in sums.items()}
 
 
 def check_initialized(tensor: Tensor, path: str, name: str) -> None:

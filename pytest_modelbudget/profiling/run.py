@@ -86,7 +86,7 @@ def profile(
         from pytest_modelbudget.profiling.durations import measure_durations
 
         check_clock(resolve(device))
-    specification = specify(model, tuple(args), dict(kwargs or {}))
+    specification = specify(model, tuple(args), dict(kwargs or {}), at_once=True)
     calls = [(model, specification)]
     figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac)[0][0]
     if latency:
@@ -136,7 +136,7 @@ def repeat(
         What `profile` raises, and whatever the model raises.
     """
     where = resolve(device)
-    check_runs_alone(model)
+    check_runs_alone(paths_of(model))
     with one_at_a_time, unobserved():
         if where.type == "meta":
             observation, number, notes = _abstractly_somehow(model, calls, backward=backward)
@@ -259,6 +259,8 @@ def _exhausted(output: Any) -> Any:
 
 
 def _set_flags(module: nn.Module, specification: Specification) -> None:
+    if not specification.training:
+        return
     for path, part in paths_of(module):
         training = specification.training.get(path, is_training(part))
         if is_training(part) is not training:

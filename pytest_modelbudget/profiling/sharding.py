@@ -11,33 +11,32 @@ from typing import TYPE_CHECKING
 
 from torch.nn import Parameter
 
-from pytest_modelbudget.profiling.parameters import parameters_of
-
 if TYPE_CHECKING:
-    from torch import nn
+    from pytest_modelbudget.profiling.parameters import Parts
 
 
 class ShardedModelError(RuntimeError):
     """The profiler must not run this model on its own."""
 
 
-def notes_on(model: nn.Module) -> tuple[str, ...]:
-    """What a reader must know of the figures of a model of which this process holds a part."""
+def notes_on(parts: Parts) -> tuple[str, ...]:
+    """What a reader must know of the figures of a model, by its `paths_of`, of which this process holds a part."""
     # Nobody has such a tensor who has not imported this.
     tensors = sys.modules.get("torch.distributed.tensor")
     if tensors is None:
         return ()
-    for parameter in parameters_of(model):
-        if type(parameter) is not Parameter and isinstance(parameter, tensors.DTensor):
-            mesh = parameter.device_mesh
-            return (
-                f"sharded: compute, traffic, size and memory are those of rank {mesh.get_rank()} of {mesh.size()}, "
-                "parameters those of the whole model",
-            )
+    for _, part in parts:
+        for parameter in part._parameters.values():
+            if type(parameter) is not Parameter and isinstance(parameter, tensors.DTensor):
+                mesh = parameter.device_mesh
+                return (
+                    f"sharded: compute, traffic, size and memory are those of rank {mesh.get_rank()} of {mesh.size()}, "
+                    "parameters those of the whole model",
+                )
     return ()
 
 
-def check_runs_alone(model: nn.Module) -> None:
+def check_runs_alone(parts: Parts) -> None:
     """Raise ShardedModelError for FSDP, whose forward gathers weights from the other processes and swaps them in."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     if fsdp is None:
@@ -45,8 +44,8 @@ def check_runs_alone(model: nn.Module) -> None:
     kinds = tuple(
         kind for name in ("FSDPModule", "FullyShardedDataParallel") if (kind := getattr(fsdp, name, None)) is not None
     )
-    if any(isinstance(part, kinds) for part in model.modules()):
+    if any(issubclass(kind, kinds) for kind in {type(part) for _, part in parts}):
         raise ShardedModelError(
-            f"{type(model).__name__} is sharded by FSDP, and running it would gather its weights from other processes: "
-            "call it in the test, or measure it before it is sharded"
+            f"{type(parts[0][1]).__name__} is sharded by FSDP, and running it would gather its weights from other "
+            "processes: call it in the test, or measure it before it is sharded"
         )

@@ -45,8 +45,12 @@ class UnrepeatableCallError(RuntimeError):
     """An argument cannot be copied, so the call cannot be repeated on another device."""
 
 
-def specify(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Specification:
+def specify(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, at_once: bool = False
+) -> Specification:
     """Record a call of `module`, before it changes anything.
+
+    `at_once`: it is repeated before anybody can change the mode of a module, which need not be noted then.
 
     Raises:
         UnrepeatableCallError: an argument cannot be copied.
@@ -60,7 +64,7 @@ def specify(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     return Specification(
         args=args,
         kwargs=kwargs,
-        training={path: is_training(part) for path, part in paths_of(module)},
+        training={} if at_once else {path: is_training(part) for path, part in paths_of(module)},
         grad=torch.is_grad_enabled(),
         autocast=autocast,
     )

@@ -392,7 +392,8 @@ def test_views_and_aliases_are_answered_as_the_kernel_answers(function):
 
 
 def test_the_memo_is_bounded():
-    from pytest_modelbudget.profiling.abstract.memo import Answer, Memo
+    from pytest_modelbudget.profiling.abstract.memo import Answer
+    from pytest_modelbudget.profiling.memo import Memo
 
     bounded = Memo(limit=3)
     for size in range(10):

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.profiling.abstract.memo import memo
-from pytest_modelbudget.profiling.abstract.signature import signature
 from pytest_modelbudget.profiling.run import profile
+from pytest_modelbudget.profiling.signature import signature
 
 
 class Calls(nn.Module):

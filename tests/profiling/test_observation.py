@@ -7,12 +7,15 @@ and of the input of the second layer: 96 + 48 + 48 = 192 MACs.
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from pytest_modelbudget.profiling.run import profile
 
 MACS, BACKWARD_MACS = 144, 192
 
@@ -382,3 +385,83 @@ def test_locals_of_the_observed_code_are_not_kept_alive(watch: Any) -> None:
         return reference() is None
 
     assert watch(free, Keeper())
+
+
+# -- forward hooks --------------------------------------------------------------------------------------------------
+
+HOOK_MACS = 3 * 2 * 5  # batch x outputs of the model x outputs of the hook's layer
+
+
+def add_head(module: nn.Module) -> nn.Linear:
+    """A forward hook that puts a head of its own behind `module`, whose width is 2."""
+    head = nn.Linear(2, 5)
+    module.register_forward_hook(lambda *call: head(call[2]))
+    return head
+
+
+def test_a_forward_hook_of_the_model_is_work_of_the_call_that_it_follows(watch: Any, small: Small, x: Tensor) -> None:
+    add_head(small)
+    output = watch(small, x)
+    figures = watch.profile(small)
+    assert output.shape == (3, 5)
+    assert (figures.macs, figures.calls) == (MACS + HOOK_MACS, 1)
+    assert figures.modules["second"].macs == 3 * 8 * 2
+
+
+def test_a_forward_hook_of_a_part_is_work_of_that_part(watch: Any, small: Small, x: Tensor) -> None:
+    add_head(small.second)
+    watch(small, x)
+    figures = watch.profile(small)
+    assert (figures.macs, figures.modules["second"].macs) == (MACS + HOOK_MACS, 3 * 8 * 2 + HOOK_MACS)
+    for device in ("meta", "cpu"):
+        run = profile(small, x, device=device)
+        assert (run.macs, run.modules["second"].macs) == (figures.macs, figures.modules["second"].macs)
+
+
+def test_what_follows_a_model_with_hooks_is_no_work_of_it(watch: Any, small: Small, x: Tensor) -> None:
+    add_head(small)
+    other = nn.Linear(5, 7)
+
+    def body() -> None:
+        output = small(x)
+        output @ torch.randn(5, 9)
+        other(small(x))
+
+    watch(body)
+    assert [figures.macs for figures, _ in watch.profiles(small)] == [MACS + HOOK_MACS] * 2
+    assert watch.profile(other).macs == 3 * 5 * 7
+    assert watch.observation.has_stray_contractions()
+
+
+def test_the_backward_pass_of_a_hook_is_work_of_its_module(watch: Any, small: Small, x: Tensor) -> None:
+    add_head(small)
+    target = torch.randn(5, 1, requires_grad=True)
+    watch(lambda: (small(x) @ target).sum().backward())
+    # The hook's layer takes the gradient of its weight and of its input; that of the loss belongs to no module.
+    assert watch.profile(small).backward_flops == 2 * (BACKWARD_MACS + 2 * HOOK_MACS)
+
+
+def test_a_hook_may_raise(watch: Any, small: Small, x: Tensor) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("not like this")
+
+    handle = small.register_forward_hook(refuse)
+
+    def body() -> None:
+        with pytest.raises(ValueError, match="not like this"):
+            small(x)
+        handle.remove()
+        small(x)
+
+    watch(body)
+    assert [(figures.macs, count) for figures, count in watch.profiles(small)] == [(MACS, 2)]
+
+
+def test_what_a_model_with_hooks_returned_is_not_kept_alive(watch: Any, small: Small, x: Tensor) -> None:
+    add_head(small)
+
+    def body() -> weakref.ref[Any]:
+        with torch.no_grad():
+            return weakref.ref(small(x))
+
+    assert watch(lambda: body()() is None)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pytest_modelbudget.profiling.abstract.operands import CPU, META, as_meta, on_device, replaced, tensors, traits
 from pytest_modelbudget.profiling.abstract.protection import SMALL
+from pytest_modelbudget.profiling.operands import CPU, META, as_meta, on_device, replaced, tensors, traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pytest_modelbudget.profiling.abstract.operands import CPU
+from pytest_modelbudget.profiling.operands import CPU
 
 _LITERALS = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor})
 

@@ -19,7 +19,13 @@ from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract import constants, indexing, rules
 from pytest_modelbudget.profiling.abstract.errors import needs_data
 from pytest_modelbudget.profiling.abstract.memo import Answer, memo
-from pytest_modelbudget.profiling.abstract.operands import (
+from pytest_modelbudget.profiling.abstract.replay import handed_on, recipe
+from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
+from pytest_modelbudget.profiling.costs import Kind, lookup, total
+from pytest_modelbudget.profiling.made import made_by, picker
+from pytest_modelbudget.profiling.memory import NOWHERE, Account, storages_bytes
+from pytest_modelbudget.profiling.modules import Work
+from pytest_modelbudget.profiling.operands import (
     CPU,
     META,
     argument,
@@ -29,21 +35,16 @@ from pytest_modelbudget.profiling.abstract.operands import (
     tensors,
     traits,
 )
-from pytest_modelbudget.profiling.abstract.replay import handed_on, made_by, picker, recipe
-from pytest_modelbudget.profiling.abstract.signature import signature
-from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
-from pytest_modelbudget.profiling.costs import Kind, lookup, total
-from pytest_modelbudget.profiling.memory import NOWHERE, Account, storages_bytes
-from pytest_modelbudget.profiling.modules import Work
 from pytest_modelbudget.profiling.recorder import dispatches_itself, work_of
+from pytest_modelbudget.profiling.signature import signature
 from pytest_modelbudget.profiling.traffic import effects_of, stored_bytes, total_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_modelbudget.profiling.abstract.journal import Journal
-    from pytest_modelbudget.profiling.abstract.signature import Key
     from pytest_modelbudget.profiling.abstract.tracking import RunTracker
+    from pytest_modelbudget.profiling.signature import Key
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -99,7 +100,6 @@ class AbstractMode(TorchDispatchMode):
         self._autograd = autograd
         self._floats_abstract = autograd
         """Whether floating tensors are abstract also where they are made: for autograd, and inside of composites."""
-        self._interned: dict[Work, Work] = {}
         self._parts: list[_Parts] = []
         """Of the composite operators that are being taken apart, innermost last."""
         self._depends_on_values = False
@@ -132,10 +132,10 @@ class AbstractMode(TorchDispatchMode):
                 if writes:
                     self._before_writes(writes, args, kwargs or {})
                 output = make(args, kwargs)
-                if self._parts or not self._open or self._tracker.paused:
+                entry = self._open[-1] if self._open else None
+                if entry is None or self._parts or entry.returned is not None or self._tracker.paused:
                     self._book(operator, works, () if made is None else made(output), transient)
                 else:
-                    entry = self._open[-1]
                     entry.work += works
                     if size is not None:
                         entry.call.memory.made_afresh(
@@ -309,7 +309,7 @@ class AbstractMode(TorchDispatchMode):
         output = internals.run_dense_kernel(func, self, *args, **kwargs)
         if output is NotImplemented:
             output = func(*args, **kwargs)
-            self._book(func.name(), (Work(func.name(), None),))
+            self._book(func.name(), (Work(func.name(), None).interned(),))
         return output
 
     # -- kernels ------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ class AbstractMode(TorchDispatchMode):
         made = made_by(args, kwargs, output)
         # What it returns may be there before or after the peak inside: beside it, only the rest is known to be.
         transient = max(0, parts.memory.peak().bytes - storages_bytes(made))
-        works = tuple(self._interned.setdefault(work, work) for work in _folded(func, parts.works))
+        works = tuple([work.interned() for work in _folded(func, parts.works)])
         return _Found(output, works, made, transient, depends)
 
     def _kernel(self, func: Any, args: Args, kwargs: Kwargs) -> Any:
@@ -352,7 +352,7 @@ class AbstractMode(TorchDispatchMode):
 
     def _works(self, func: Any, args: Args, kwargs: Kwargs, output: Any) -> tuple[Work, ...]:
         work = work_of(func, args, kwargs, output, effects_of(func, args, kwargs, output).traffic)
-        return () if work is None else (self._interned.setdefault(work, work),)
+        return () if work is None else (work,)
 
     def _found(self, func: Any, args: Args, kwargs: Kwargs, output: Any, *, depends: bool) -> _Found:
         works = self._works(func, args, kwargs, output)

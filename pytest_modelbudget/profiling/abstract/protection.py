@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
-from operator import is_
+from itertools import filterfalse
+from operator import is_, itemgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.abstract.operands import CPU, META
+from pytest_modelbudget.profiling.operands import CPU, META
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 SMALL = 1 << 20
 """Elements up to which constants are worth having for real: they may steer the model, and take no time to compute."""
@@ -26,7 +27,6 @@ _DEPTH = 6  # of containers and plain objects below a module
 _DICTS = (dict, OrderedDict, defaultdict)
 _CONTAINERS = frozenset({*_DICTS, list, set})
 _PLAIN = frozenset({Tensor, nn.Parameter})
-_TABLES = frozenset({"_parameters", "_buffers"})
 _LEAVES = frozenset(
     {int, float, bool, str, bytes, type(None), type, torch.Size, torch.dtype, torch.device, ModuleType}
     | {FunctionType, BuiltinFunctionType, MethodType, complex, range, slice, frozenset}
@@ -52,6 +52,8 @@ class Protection:
         self._empty: list[Any] = []
         self._families: dict[type, type | None] = {}
         self._attributes: list[tuple[Any, type, dict[str, Any]]] = []
+        self._plans: dict[tuple[type, ...], _Plan] = {}
+        """By the classes of a module's attributes: where to look for what it holds."""
 
     def __enter__(self) -> Protection:
         """Note what the models hold, then put the twins in."""
@@ -86,8 +88,8 @@ class Protection:
             else:
                 container.clear()
                 _refill(container, content)
-        for container in self._empty:
-            if container:
+        if any(self._empty):
+            for container in self._empty:
                 container.clear()
         # The twins end here: whoever holds one now has kept it from outside.
         self._twins.clear()
@@ -137,19 +139,25 @@ class Protection:
         self._seen[id(module)] = module
         attributes = module.__dict__
         self._attributes.append((module, type(module), attributes.copy()))
-        for name, value in attributes.items():
-            kind = type(value)
-            if kind in _CONTAINERS:
-                # Most of a module's attributes are empty tables of hooks.
-                if not value:
-                    self._empty.append(value)
-                elif name in _TABLES:
-                    self._seen[id(value)] = value
-                    self._filled.append((value, value.copy()))
-                    tables.append(value)
-                else:
-                    self._note(value, _DEPTH, tables)
-            elif not (kind in _LEAVES or (kind is tuple and _LEAVES.issuperset(map(type, value)))):
+        values = (*attributes.values(),)
+        kinds = (*map(type, values),)
+        plan = self._plans.get(kinds)
+        if plan is None:
+            plan = self._plans[kinds] = _plan(kinds)
+        containers = plan.containers(values)
+        self._empty += filterfalse(None, containers)  # most of a module's attributes are empty tables of hooks
+        parameters: Any = attributes.get("_parameters")
+        buffers: Any = attributes.get("_buffers")
+        for container in filter(None, containers):
+            if container is parameters or container is buffers:
+                self._seen[id(container)] = container
+                self._filled.append((container, container.copy()))
+                tables.append(container)
+            else:
+                self._note_container(container, _DEPTH, tables)
+        for position in plan.others:
+            value = values[position]
+            if type(value) is not tuple or not _LEAVES.issuperset(map(type, value)):
                 self._note(value, _DEPTH, tables)
 
     def _note_script(self, script: torch.jit.ScriptModule, tables: list[Any]) -> None:
@@ -161,6 +169,8 @@ class Protection:
                 tables.append(table)
 
     def _note_container(self, container: Any, depth: int, tables: list[Any]) -> None:
+        if id(container) in self._seen:
+            return
         self._seen[id(container)] = container
         if not container:
             self._empty.append(container)
@@ -172,6 +182,24 @@ class Protection:
             tables.append(container)
         for item in items:
             self._note(item, depth - 1, tables)
+
+
+class _Plan(NamedTuple):
+    """Where a module with attributes of certain classes may hold something.
+
+    `containers`: picks its lists, dicts and sets; `others`: positions of what is neither a container nor a leaf.
+    """
+
+    containers: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    others: tuple[int, ...]
+
+
+def _plan(kinds: tuple[type, ...]) -> _Plan:
+    containers = [position for position, kind in enumerate(kinds) if kind in _CONTAINERS]
+    others = tuple([i for i, kind in enumerate(kinds) if kind not in _CONTAINERS and kind not in _LEAVES])
+    if len(containers) < 2:  # itemgetter would return the item itself, or refuse
+        return _Plan(lambda values: tuple([values[position] for position in containers]), others)
+    return _Plan(itemgetter(*containers), others)
 
 
 def _family(kind: type) -> type | None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pytest_modelbudget.profiling.abstract.operands import META, tensors
+from pytest_modelbudget.profiling.made import storage_of
+from pytest_modelbudget.profiling.operands import META, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,27 +35,6 @@ def recipe(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Make |
     return _several(args, kwargs, output)
 
 
-def made_by(args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> tuple[Tensor, ...]:
-    """What is new in an output: neither an operand nor a view of one."""
-    storages = set(map(_storage, tensors(args, kwargs)))
-    return tuple(tensor for tensor in tensors((output,), {}) if _storage(tensor) not in storages)
-
-
-def picker(output: Any, made: tuple[Tensor, ...]) -> Callable[[Any], tuple[Tensor, ...]] | None:
-    """Picks from another such output what is new in it; None where nothing is."""
-    if not made:
-        return None
-    if isinstance(output, Tensor):
-        return _alone
-    new = set(map(id, made))
-    positions = [position for position, item in enumerate(output) if id(item) in new]
-    return lambda output: tuple([output[position] for position in positions])
-
-
-def _alone(output: Tensor) -> tuple[Tensor, ...]:
-    return (output,)
-
-
 def _one(args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Make | None:
     if not output.is_meta or output.layout is not torch.strided:
         return None
@@ -67,7 +47,7 @@ def _one(args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> Make 
 
 
 def _several(args: tuple[Any, ...], kwargs: dict[str, Any], output: tuple[Any, ...] | list[Any]) -> Make | None:
-    storages = [_storage(item) for item in output if isinstance(item, Tensor)]
+    storages = [storage_of(item) for item in output if isinstance(item, Tensor)]
     makes = []
     views = 0
     for item in output:
@@ -114,9 +94,9 @@ def fresh(
 
 
 def _view_of(args: tuple[Any, ...], output: Tensor) -> Make | None:
-    storage = _storage(output)
+    storage = storage_of(output)
     position = next(
-        (i for i, value in enumerate(args) if isinstance(value, Tensor) and _storage(value) == storage), None
+        (i for i, value in enumerate(args) if isinstance(value, Tensor) and storage_of(value) == storage), None
     )
     if position is None:
         return None
@@ -137,11 +117,5 @@ def _view_of(args: tuple[Any, ...], output: Tensor) -> Make | None:
 
 
 def _aliased(output: Tensor, operands: Any) -> bool:
-    storage = _storage(output)
-    return any(_storage(operand) == storage for operand in operands)
-
-
-def _storage(tensor: Tensor) -> int:
-    if tensor.layout is not torch.strided:
-        return id(tensor)
-    return int(tensor.untyped_storage()._cdata)
+    storage = storage_of(output)
+    return any(storage_of(operand) == storage for operand in operands)

@@ -14,9 +14,13 @@ from pytest_modelbudget.profiling.memory import Holding
 from pytest_modelbudget.profiling.modules import CallTree, Entry, ModuleTracker, Work, shapes_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
+    from types import FrameType
 
     import torch
+
+    from pytest_modelbudget.profiling.modules import ModuleNumbers
 
 _get_ident = threading.get_ident
 _is_tracing = internals.is_tracing
@@ -39,13 +43,17 @@ class RunTracker(ModuleTracker):
         self, works: tuple[Work, ...], made: tuple[torch.Tensor, ...], operator: str, transient: int
     ) -> None:
         """As `book`, for what the innermost open call does."""
+        frame = sys._getframe(1)
+        if self.open and self.open[-1].returned is not None:
+            self._settle(self.open, frame)
         if self.open and not self.paused:
             entry = self.open[-1]
             entry.work += works
             if made:
                 entry.made(made, operator, transient)
+            if self._autograd and entry.returned is not None:
+                self._mark_hook(self.open)
             return
-        frame = sys._getframe(1)
         for work in works:
             self.book(work, frame)
         self.book(None, frame, made, operator, transient)
@@ -56,38 +64,68 @@ class RunTracker(ModuleTracker):
 
     def _hook_in(self, stack: ExitStack) -> None:
         # Nothing is compiled in a run, and nobody else is to be served: its own hooks need not ask.
-        hooks = internals.GlobalHooks(self._enter, self._leave)
+        hooks = internals.GlobalHooks(*_hooks_of(self, self.open, self.numbers, self._trees, self._autograd))
         hooks.install()
         stack.callback(hooks.remove)
 
-    def _enter(self, module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        """A module is being called."""
-        if not self.open or self.paused or _get_ident() != self._thread or _is_tracing():
-            self.enter(module, args)
-            return
-        parent = self.open[-1]
-        number = self.numbers[module]
-        call, path = parent.call, (*parent.path, number)
-        self.open.append(Entry(module, number, None, call, path))
-        if self._autograd:
-            self._mark_span(internals.autograd_sequence_number(), (call, path))
+    def _is_live(self, stack: list[Entry], frame: FrameType) -> bool:  # noqa: ARG002
+        """Whatever is open is running."""
+        return bool(stack)
 
-    def _leave(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
+    def mark(self, entry: Entry) -> None:
+        """Autograd nodes that are made from now on belong to this call."""
+        self._mark_span(internals.autograd_sequence_number(), (entry.call, entry.path))
+
+
+def _hooks_of(
+    tracker: RunTracker,
+    running: list[Entry],
+    numbers: ModuleNumbers,
+    trees: dict[tuple[Any, ...], CallTree],
+    autograd: bool,
+) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The two hooks of a run: closures, since every attribute counts that is read at each call of a module."""
+    thread = threading.get_ident()
+    new_entry = Entry
+
+    def is_elsewhere() -> bool:
+        return tracker.paused or _get_ident() != thread or _is_tracing()
+
+    def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        """A module is being called."""
+        if not running or running[-1].returned is not None or is_elsewhere():
+            tracker.enter(module, args)
+            return
+        parent = running[-1]
+        number = numbers[module]
+        entry = new_entry(module, number, None, parent.call, (*parent.path, number))
+        running.append(entry)
+        if autograd:
+            tracker.mark(entry)
+
+    def leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
         """A module call has ended, normally or not; torch forgets the kwargs when it raised."""
         kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
-        stack = self.open
-        if len(stack) < 2 or stack[-1].module is not module or self.paused or _get_ident() != self._thread:
-            self.leave(module, args, kwargs, output)
+        if (
+            len(running) < 2
+            or running[-1].module is not module
+            or module._forward_hooks
+            or tracker.paused
+            or _get_ident() != thread
+        ):
+            tracker.leave(module, args, kwargs, output)
             return
-        entry = stack.pop()
+        entry = running.pop()
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
         number, work, children, outputs = entry.number, (*entry.work,), (*entry.children,), shapes_of(output)
         # By id, which hashes faster: the tree holds its work, and equal work is the same object.
         key = (number, *map(id, work), children, inputs, outputs)
-        tree = self._trees.get(key)
+        tree = trees.get(key)
         if tree is None:
-            tree = self._trees[key] = CallTree(number, work, children, inputs, outputs)
-        parent = stack[-1]
+            tree = trees[key] = CallTree(number, work, children, inputs, outputs)
+        parent = running[-1]
         parent.children.append(tree)
-        if self._autograd:
-            self._mark_span(internals.autograd_sequence_number(), (parent.call, parent.path))
+        if autograd:
+            tracker.mark(parent)
+
+    return enter, leave

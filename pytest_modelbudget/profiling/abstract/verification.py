@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pytest_modelbudget.profiling.abstract.operands import META, as_meta, on_device, replaced, tensors
 from pytest_modelbudget.profiling.abstract.rules import OWN_LAYOUT
+from pytest_modelbudget.profiling.operands import META, as_meta, on_device, replaced, tensors
 
 if TYPE_CHECKING:
     from pytest_modelbudget.profiling.internals import OpOverload

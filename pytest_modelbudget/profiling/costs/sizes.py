@@ -61,12 +61,22 @@ def numbers_per_element(tensor: Tensor) -> int:
     return 2 if tensor.dtype is _TWO_IN_ONE else 1
 
 
+_reads = 0
+
+
 def numbers(tensor: Tensor) -> list[int] | None:
     """The integers in a small tensor; None where it has no data to read. The one place where costs read any."""
+    global _reads
+    _reads += 1
     if tensor.device.type == "meta" or isinstance(tensor, FakeTensor):
         return None
     values: list[int] = tensor.tolist()
     return values
+
+
+def values_read() -> int:
+    """How often costs have read values so far: what follows from one must not be remembered by shapes."""
+    return _reads
 
 
 # A power with this exponent has as many bits as the logarithm has 1024ths: exact without floating point.

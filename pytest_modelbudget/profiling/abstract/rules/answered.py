@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
-from pytest_modelbudget.profiling.abstract.operands import META
+from pytest_modelbudget.profiling.operands import META
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pytest_modelbudget.profiling.abstract.operands import META
 from pytest_modelbudget.profiling.abstract.rules.answered import Answered, Rules, aten, empty, layout_of
+from pytest_modelbudget.profiling.operands import META
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

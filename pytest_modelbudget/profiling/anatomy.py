@@ -1,0 +1,81 @@
+"""What a model is made of, as it was when it was looked at: its modules by path and what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from torch import nn
+
+from pytest_modelbudget.profiling.compilation import binaries_among
+from pytest_modelbudget.profiling.parameters import State, states_and_bytes
+from pytest_modelbudget.profiling.sharding import notes_on
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_modelbudget.profiling.parameters import Parts
+
+T = TypeVar("T")
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+class Anatomy(NamedTuple):
+    """A model as it was when it was looked at.
+
+    Attributes:
+        numbers: what the tracker calls the modules, by path; the model itself, `""`, comes first.
+        kinds: their classes.
+        states: what they hold.
+        binaries: paths of modules that hold machine code.
+        notes: what a reader must know to trust the figures.
+    """
+
+    numbers: dict[str, int]
+    kinds: dict[str, type[nn.Module]]
+    states: dict[str, State]
+    binaries: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def paths(self) -> dict[int, list[str]]:
+        """The paths of each module."""
+        paths: dict[int, list[str]] = {}
+        for path, number in self.numbers.items():
+            if number in paths:
+                paths[number].append(path)
+            else:
+                paths[number] = [path]
+        return paths
+
+    def part(self, child: str) -> Anatomy:
+        """The anatomy of a direct child."""
+        return Anatomy(
+            numbers=_below(self.numbers, child),
+            kinds=_below(self.kinds, child),
+            states=_below(self.states, child),
+            binaries=tuple(_below(dict.fromkeys(self.binaries, True), child)),
+            notes=self.notes,
+        )
+
+
+def anatomy_of(parts: Parts, numbers: list[int]) -> tuple[Anatomy, tuple[int, int] | None]:
+    """The anatomy of a model by its `paths_of`, and what it holds in bytes, as `states_and_bytes` returns it.
+
+    Raises:
+        UninitializedModelError: a lazy module has not seen its first input.
+    """
+    paths = [path for path, _ in parts]
+    states, held = states_and_bytes(parts)
+    anatomy = Anatomy(
+        dict(zip(paths, numbers, strict=True)),
+        {path: type(part) for path, part in parts},
+        states,
+        binaries_among(parts),
+        notes_on(parts),
+    )
+    return anatomy, held
+
+
+def _below(table: Mapping[str, T], prefix: str) -> dict[str, T]:
+    """The rows of `prefix` and of what is below it, by their paths from there."""
+    return {path[len(prefix) + 1 :]: row for path, row in table.items() if f"{path}.".startswith(f"{prefix}.")}
