@@ -72,6 +72,7 @@ class Outputs:
                 outcomes=self._outcomes,
                 settings=settings,
                 incomplete=self._incomplete(exitstatus),
+                has_last_failed=self._config.pluginmanager.has_plugin("lfplugin"),
             )
             self.said += recording.lines
         if settings.reports:

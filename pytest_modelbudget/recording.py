@@ -10,7 +10,7 @@ from pytest_modelbudget.reporting.changes import DONE, LEFT, lines_of
 from pytest_modelbudget.update import Update
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_modelbudget.baseline import Entries, Key
@@ -23,7 +23,7 @@ _SHOWN = 50
 _HINTS = 5
 """How many lines say what it could change where nobody asked."""
 
-_ACCEPT = "python -m pytest --lf --modelbudget-update=raise"
+_ACCEPT = "python -m pytest{last_failed} --modelbudget-update=raise"
 
 
 class Recording(NamedTuple):
@@ -51,6 +51,7 @@ def record(
     outcomes: Mapping[str, str],
     settings: Settings,
     incomplete: str,
+    has_last_failed: bool = True,
 ) -> Recording:
     """Hold what the tests measured against the baseline, and update it where the user asked for it.
 
@@ -60,6 +61,7 @@ def record(
         outcomes: of each test of the run: `passed`, `failed`, `skipped` or `xfailed`.
         settings: of the run.
         incomplete: why the run is no measure of the whole suite; empty where it is.
+        has_last_failed: whether pytest knows `--lf`, which its cache plugin brings.
     """
     measured, failed = (
         {
@@ -70,10 +72,15 @@ def record(
         }
         for outcome in ("passed", "failed")
     )
-    outgrown = {key for key in failed if _outgrew(key, results[key.test]["verdicts"])}
+    outgrown = {
+        key: _grew_only(results[key.test]["verdicts"])
+        for key in failed
+        if _outgrew(key, results[key.test]["verdicts"])
+    }
+    accept = _ACCEPT.format(last_failed=" --lf" if has_last_failed else "")
 
     def held_against(entries: Entries) -> Recording:
-        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path)
+        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, accept)
 
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run
@@ -96,11 +103,12 @@ def _recording(
     entries: Entries,
     measured: Entries,
     failed: Entries,
-    outgrown: Collection[Key],
+    outgrown: Mapping[Key, bool],
     outcomes: Mapping[str, str],
     settings: Settings,
     incomplete: str,
     path: Path,
+    accept: str,
 ) -> Recording:
     gone = [] if incomplete else update.vanished(entries, measured, outcomes)
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
@@ -111,7 +119,7 @@ def _recording(
     ]
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
-    lines = [(line, False) for line in _lines(changes, settings, path, incomplete, outgrown)]
+    lines = [(line, False) for line in _lines(changes, settings, path, incomplete, outgrown, accept)]
     return Recording(entries, measured, changes, stale, lines)
 
 
@@ -128,8 +136,22 @@ def _outgrew(key: Key, verdicts: Iterable[Mapping[str, Any]]) -> bool:
     )
 
 
+def _grew_only(verdicts: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether accepting what grew would make the test pass: growth is all that failed it."""
+    return all(
+        verdict["relative"] and verdict["outcome"] == "exceeded"
+        for verdict in verdicts
+        if verdict["failed"] and verdict["level"] == "error"
+    )
+
+
 def _lines(
-    changes: list[Change], settings: Settings, path: Path, incomplete: str, outgrown: Collection[Key]
+    changes: list[Change],
+    settings: Settings,
+    path: Path,
+    incomplete: str,
+    outgrown: Mapping[Key, bool],
+    accept: str,
 ) -> Iterator[str]:
     if settings.update_refused:
         yield f"the baseline was not updated: {settings.update_refused}"
@@ -150,9 +172,12 @@ def _lines(
         return
     if len({key.test for key in outgrown}) > 1:
         # Each failure says it of itself; what many of them have in common is said here.
-        grown = [change for change in left if change.key in outgrown]
-        yield f"outgrown, to accept it run {_ACCEPT}: {_count(grown)}"
-        yield from lines_of(grown, _HINTS, {})
+        if grown := [change for change in left if outgrown.get(change.key)]:
+            yield f"outgrown, to accept it run {accept}: {_count(grown)}"
+            yield from lines_of(grown, _HINTS, {})
+        if others := [change for change in left if outgrown.get(change.key) is False]:
+            yield f"outgrown, to be accepted once the other limits of these tests hold: {_count(others)}"
+            yield from lines_of(others, _HINTS, {})
     if stale := [change for change in left if change.after is None]:
         yield f"stale, their tests or models are gone (--modelbudget-update=lower drops them): {_count(stale)}"
         yield from lines_of(stale, _HINTS, {})

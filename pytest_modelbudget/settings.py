@@ -82,18 +82,39 @@ class Settings(NamedTuple):
                 check_html()
             except ExtraMissingError as error:  # now, and not after an hour of tests
                 raise pytest.UsageError(f"--modelbudget-report=html: {error}") from None
+        reports = tuple(
+            (kind, path and config.invocation_params.dir / path)
+            for kind, path in config.getoption("modelbudget_report")
+        )
+        _check_places(reports, config.rootpath / chosen.get("baseline", cls().baseline))
         return cls(
             active=not config.getoption("no_modelbudget"),
             observe_all=config.getoption("modelbudget"),
             update=update,
             update_refused=refused,
             dry_run=config.getoption("modelbudget_dry_run"),
-            reports=tuple(
-                (kind, path and config.invocation_params.dir / path)
-                for kind, path in config.getoption("modelbudget_report")
-            ),
+            reports=reports,
             **chosen,
         )
+
+
+def _check_places(reports: "Sequence[tuple[str, Path | None]]", baseline: Path) -> None:
+    """Refuse to write two things to one file: the later one would be all that is left.
+
+    Raises:
+        pytest.UsageError: one line that names both and the file.
+    """
+    paths = [(kind, path) for kind, path in reports if path is not None]
+    if not paths:
+        return
+    # However a path is written, and through links.
+    taken = {os.path.normcase(os.path.realpath(baseline)): "the baseline"}
+    for kind, path in paths:
+        option = f"--modelbudget-report={kind}"
+        place = os.path.normcase(os.path.realpath(path))
+        if place in taken:
+            raise pytest.UsageError(f"{option}: {path} is where {taken[place]} goes: give each a path of its own")
+        taken[place] = option
 
 
 def _update(config: pytest.Config) -> tuple[frozenset[str], str]:

@@ -150,6 +150,38 @@ def test_an_unknown_report_is_refused(suite: Suite, text):
     result.stderr.fnmatch_lines([f"*{text!r} is no report; write json:PATH, *"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("json:r.txt", "markdown:r.txt"), ("json:r.json", "json:./r.json"), ("markdown:out/../r.md", "json:link.md")],
+)
+def test_two_reports_to_one_path_are_refused_before_the_run(suite: Suite, first, second):
+    suite.pytester.path.joinpath("link.md").symlink_to("r.md")
+    suite.write("def test_it(): open('ran', 'w')")
+    result = suite.pytester.runpytest_inprocess(*OFF, *(f"--modelbudget-report={text}" for text in (first, second)))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    kind, path = second.split(":")
+    assert [line for line in result.errlines if line] == [
+        f"ERROR: --modelbudget-report={kind}: {suite.pytester.path / path} is where "
+        f"--modelbudget-report={first.split(':')[0]} goes: give each a path of its own"
+    ]
+    assert not suite.pytester.path.joinpath("ran").exists()
+
+
+def test_a_report_may_not_take_the_place_of_the_baseline(suite: Suite):
+    suite(GROWTH, "--modelbudget-update=new")
+    before = suite.pytester.path.joinpath(NAME).read_bytes()
+    result = suite.pytester.runpytest_inprocess(*OFF, f"--modelbudget-report=json:{NAME}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --modelbudget-report=json: */{NAME} is where the baseline goes: *"])
+    assert suite.pytester.path.joinpath(NAME).read_bytes() == before
+
+
+def test_reports_of_one_kind_may_go_to_two_places(suite: Suite):
+    suite(SOURCE, "--modelbudget-report=json:one.json", "--modelbudget-report=json:two.json")
+    one, two = (suite.pytester.path.joinpath(name).read_bytes() for name in ("one.json", "two.json"))
+    assert one == two
+
+
 def test_a_hook_adds_to_the_report(suite: Suite):
     conftest = "def pytest_modelbudget_update_report(report): report['run']['branch'] = 'main'"
     suite(SOURCE, "--modelbudget-report=json:r.json", conftest=conftest)
@@ -228,7 +260,11 @@ def pytest_sessionfinish():
 @pytest.mark.skipif(sys.platform == "win32", reason="directories cannot be made read-only there")
 def test_a_directory_that_is_read_only(suite: Suite, read_only: Path):
     path = read_only / "b.json"
-    args = ("--modelbudget-update=new", f"--modelbudget-baseline={path}", f"--modelbudget-report=json:{path}")
+    args = (
+        "--modelbudget-update=new",
+        f"--modelbudget-baseline={path}",
+        f"--modelbudget-report=json:{read_only / 'r.json'}",
+    )
     run = suite(GROWTH, *args, conftest=AS_NOBODY)
     assert run.result.ret == pytest.ExitCode.TESTS_FAILED
     baseline, report = said(run)
@@ -314,6 +350,36 @@ def test_what_many_tests_outgrew_is_said_once_with_the_command_that_accepts_it(s
     ]
     # One failure has said it already.
     assert said(suite(wider, "test_it.py::test_it[0]")) == []
+
+
+def test_without_the_cache_plugin_no_last_failed_is_offered(suite: Suite):
+    source = "@pytest.mark.max_growth()\n@pytest.mark.parametrize('n', range(2))\ndef test_it(n): Net()(batch(1))"
+    suite(source, "--modelbudget-update=new")
+    wider = WIDER + source
+    assert (
+        said(suite(wider))[0]
+        == "outgrown, to accept it run python -m pytest --lf --modelbudget-update=raise: 2 entries"
+    )
+    off = suite(wider, "-p", "no:cacheprovider")
+    assert said(off)[0] == "outgrown, to accept it run python -m pytest --modelbudget-update=raise: 2 entries"
+    accepted = suite(wider, "-p", "no:cacheprovider", "--modelbudget-update=raise")
+    assert set(accepted.outcomes.values()) == {"passed"}, "what is offered does what it says"
+
+
+def test_raise_is_not_offered_for_a_test_that_fails_another_limit(suite: Suite):
+    grown = "@pytest.mark.max_growth()\n@pytest.mark.parametrize('n', range(2))\ndef test_it(n): Net()(batch(1))"
+    other = "@pytest.mark.max_growth()\n@pytest.mark.max_macs({})\ndef test_other(): Net()(batch(1))"
+    suite(f"{grown}\n{other.format(48)}", "--modelbudget-update=new")
+    wider = f"{WIDER}\n{grown}\n{other.format(47)}"
+    # The wider one has 6 parameters more, which it does not use.
+    assert said(suite(wider)) == [
+        "outgrown, to accept it run python -m pytest --lf --modelbudget-update=raise: 2 entries",
+        "  Net params 58 -> 64 (+10.3 %) in test_it.py::test_it[0] and 1 more: extra new, +6",
+        "outgrown, to be accepted once the other limits of these tests hold: 1 entry",
+        "  Net params 58 -> 64 (+10.3 %) in test_it.py::test_other: extra new, +6",
+    ]
+    accepted = suite(wider, "--modelbudget-update=raise")
+    assert accepted.outcomes == {"test_it[0]": "passed", "test_it[1]": "passed", "test_other": "failed"}
 
 
 def test_an_update_says_that_a_test_failed(suite: Suite):
