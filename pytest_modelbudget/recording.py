@@ -73,9 +73,7 @@ def record(
         for outcome in ("passed", "failed")
     )
     outgrown = {
-        key: _grew_only(results[key.test]["verdicts"])
-        for key in failed
-        if _outgrew(key, results[key.test]["verdicts"])
+        key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
     accept = _ACCEPT.format(last_failed=" --lf" if has_last_failed else "")
 

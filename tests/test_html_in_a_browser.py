@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_modelbudget.baseline import Entry, Key, save
+from pytest_modelbudget.reporting import compare as comparing
+from pytest_modelbudget.reporting import html
 from tests import browser as chromium
+from tests.benchmarks.html import model as large_model
+from tests.benchmarks.html import verdict as verdict_on
 from tests.suite import OFF
 
 if TYPE_CHECKING:
@@ -208,6 +213,50 @@ def page(driver: Any, written: Path) -> Iterator[Page]:
     assert not driver.execute_script("return window.hacked")
 
 
+def entries(**figures: dict[str, int]) -> dict[Key, Entry]:
+    """What `test_it` and, the same, `test_again` measured of each metric, by module."""
+    tests = ("test_it.py::test_it", "test_it.py::test_again")
+    return {
+        Key(test, "Net", metric): Entry(modules[""], modules) for metric, modules in figures.items() for test in tests
+    }
+
+
+@pytest.fixture
+def comparison(page: Page, tmp_path: Path) -> Page:
+    """Of two runs: parameters grew by a tenth and may by a twentieth, activations by half and may."""
+    base = entries(
+        activations={"": 20, "head": 20},
+        params={"": 200, "body": 150, "body.up": 150, "head": 50},
+        traffic={"": 400, "head": 400},
+    )
+    head = entries(
+        activations={"": 30, "head": 30},
+        params={"": 220, "body": 170, "body.up": 150, f"body.{HOSTILE}": 20, "head": 50},
+        traffic={"": 300, "head": 300},
+    )
+    found = comparing.compare(base, head)
+    text = comparing.as_html(found, comparing.broken(found, {"params": Fraction(1, 20)}))
+    path = tmp_path / "compared.html"
+    path.write_text(text, encoding="ascii")
+    return Page(page.driver, path.as_uri())
+
+
+@pytest.fixture
+def long_figures(page: Page, tmp_path: Path) -> Page:
+    """Figures and limits so close that every digit is written, and names that nothing breaks."""
+    profile = {**large_model("N" * 60, 1, 10**9), "inputs": "x".join(["1"] * 40)}
+    close = {
+        **verdict_on(profile, "flops", 1.0000001),
+        "measured": "12,544,000,000,000 FLOPs",
+        "limit": "12,543,999,999,999 FLOPs",
+    }
+    test = {"id": f"test_it.py::test_{'x' * 120}", "outcome": "failed", "verdicts": [close], "profiles": [profile]}
+    run = {"torch": "", "python": "", "platform": "", "device": "auto", "flops_per_mac": 2, "exit_status": 1}
+    path = tmp_path / "long.html"
+    path.write_text(html.render({"run": run, "tests": [test], "unmeasured": [], "changes": []}), encoding="ascii")
+    return Page(page.driver, path.as_uri())
+
+
 def number_of(report: Report, name: str) -> int:
     """The model that the named test measured, as the page counts them."""
     seen: list[str] = []
@@ -258,8 +307,8 @@ def test_a_bar_shows_what_is_used_and_where_the_limit_and_the_baseline_are(page:
     # 16 and 32 wide: 2 x 4 x 16 + 20 = 148, 292 and 10 parameters; the baseline of 396 allows 435.6.
     assert bar.get_attribute("aria-label") == "103.3 % of the limit, baseline at 90.9 %"
     width = bar.size["width"]
-    fill = page.one(".bar-fill").size["width"]
-    assert fill > page.one(".bar-limit").location["x"] - bar.location["x"] > 0.9 * width
+    fill = page.one(".budget .bar-fill").size["width"]
+    assert fill > page.one(".budget .bar-limit").location["x"] - bar.location["x"] > 0.9 * width
 
 
 def test_budgets_are_searched_and_filtered(page: Page) -> None:
@@ -347,6 +396,16 @@ def test_the_layers_to_cut_are_named(net: Page) -> None:
     assert net.one("tr.chosen").get_attribute("data-path") == "blocks.1.up"
 
 
+def test_what_is_over_its_limit_says_how_much_keeps_it(net: Page) -> None:
+    # 2 x 784 = 1,568 FLOPs of 1,000: 36.3 % less make 999.
+    net.one(".card[data-metric=flops]").click()
+    net.one("#enough").click()
+    assert net.one("#share").get_property("value") == "36.3"
+    assert net.one("#savings p").text.startswith("2 layers of 5 hold 65.3 % of the FLOPs.")
+    net.one(".card[data-metric=traffic]").click()
+    assert not net.all("#enough")
+
+
 def test_two_clicks_from_the_start_to_what_could_be_cut(page: Page) -> None:
     page.open()
     page.one(".budget-link").click()
@@ -382,6 +441,19 @@ def test_operators_and_memory_are_those_of_the_report(net: Page, report: Report)
     assert drawn == [list(births), list(alive)]
     assert max(alive) == profile["memory"]
     assert any("peak" in text for text in net.texts(".chart.memory .annotation-text"))
+
+
+def test_the_course_of_memory_is_seen_above_what_the_model_holds(net: Page, report: Report) -> None:
+    profile = profile_of(report, "test_net")
+    held = sum(profile["memory_by_kind"].get(kind, 0) for kind in ("parameters", "buffers"))
+    net.run("document.querySelector('.chart.memory').scrollIntoView({behavior: 'instant'})")
+    net.until("return document.querySelector('.chart.memory .scatterlayer')")
+    least = "return document.querySelector('.chart.memory').layout.yaxis.range[0]"
+    box = net.one("#above")
+    assert not box.is_selected(), "parameters are no three quarters of a step with gradients"
+    assert net.run(least) == 0
+    box.click()
+    net.until(f"return document.querySelector('.chart.memory').layout.yaxis.range[0] === {held}")
 
 
 def test_layers_stand_by_arithmetic_intensity(net: Page, report: Report) -> None:
@@ -420,6 +492,51 @@ def test_what_grew_is_in_the_treemap_and_in_the_table(page: Page) -> None:
     assert rows["blocks.0"] == "+72 (+94.7 %)"
     assert rows["Net"] == "+54 (+13.6 %)"
     assert any("\u25b2" in text for text in page.texts("#treemap text.slicetext"))
+
+
+def test_growth_that_a_test_does_not_allow_is_marked(page: Page) -> None:
+    page.open()
+    assert page.texts(".changes .pill") == ["not allowed"]
+    page.one(".changes tbody a").click()
+    assert page.texts(".card.over > span:first-child") == ["Parameters"]
+
+
+def test_what_changed_alike_in_several_tests_has_one_row(comparison: Page) -> None:
+    comparison.open()
+    assert comparison.texts(".changes td[data-key=metric]") == ["Parameters", "Activations", "Traffic"]
+    assert comparison.texts(".changes summary") == ["the same in 1 more test"] * 3
+    comparison.one(".changes summary").click()
+    comparison.one(".changes .others a").click()
+    assert comparison.texts(".facts .path") == ["test_it.py::test_it"]
+
+
+def test_a_comparison_opens_on_what_broke(comparison: Page) -> None:
+    comparison.open()
+    assert comparison.one("h1").text == "2 figures grew more than is allowed"
+    assert comparison.texts(".changes tbody tr:first-child .pill") == ["not allowed"]
+    # Without a word on the metric.
+    comparison.open("#/difference/0").treemap()
+    assert comparison.texts(".card[aria-pressed=true] > span:first-child") == ["Parameters"]
+    assert comparison.one(".crumbs [aria-current]").text == "Net"
+
+
+def test_a_comparison_without_a_rule_opens_on_what_grew_most(page: Page, tmp_path: Path) -> None:
+    base = entries(activations={"": 20, "head": 20}, params={"": 200, "head": 200}, traffic={"": 400, "head": 400})
+    head = entries(activations={"": 10, "head": 10}, params={"": 210, "head": 210}, traffic={"": 500, "head": 500})
+    path = tmp_path / "compared.html"
+    path.write_text(comparing.as_html(comparing.compare(base, head), []), encoding="ascii")
+    found = Page(page.driver, path.as_uri()).open("#/difference/0")
+    assert found.texts(".card[aria-pressed=true] > span:first-child") == ["Traffic"]
+    # In the order of the view of a model.
+    assert found.texts(".card > span:first-child") == ["Parameters", "Traffic", "Activations"]
+
+
+def test_names_in_a_comparison_are_shown_and_do_nothing(comparison: Page) -> None:
+    comparison.open("#/difference/0").treemap()
+    shown = HOSTILE.replace("\u202e", "\\u202e")
+    assert f"body.{shown}" in comparison.texts("#modules-table tbody .path")
+    comparison.click_area("body")
+    assert comparison.run("return document.querySelectorAll('main img, main script, main b').length") == 0
 
 
 # -- by keyboard, on paper, small and dark ------------------------------------------------------------------------
@@ -466,6 +583,60 @@ def test_nothing_is_wider_than_the_screen(page: Page, view: str, width: int) -> 
     chromium.resize(page.driver, width)
     page.open(view)
     assert page.run("return document.documentElement.scrollWidth") <= width
+
+
+# Whatever is wider than the row, card or panel that it stands in, but for tables that scroll.
+SPILT = """
+const rows = '.panel, .budget, .budget-figures, .card, .stat, .call, .cuts li, .filters, .crumbs, .stacks tr, .stats';
+return [...document.querySelectorAll(rows)].filter(row => row.getClientRects().length)
+  .flatMap(row => [...row.querySelectorAll('*')]
+    .filter(e => !e.closest('.hidden, svg, .js-plotly-plot, table:not(.stacks)'))
+    .filter(e => e.getBoundingClientRect().right > row.getBoundingClientRect().right + 1)
+    .map(e => `${row.className}: ${e.className} ${e.textContent.slice(0, 40)}`));
+"""
+
+
+@pytest.mark.parametrize("width", [360, 390, 768, 1100, 1360])
+@pytest.mark.parametrize("view", ["", "#/model/0"])
+def test_no_figure_runs_past_its_row(long_figures: Page, view: str, width: int) -> None:
+    chromium.resize(long_figures.driver, width)
+    long_figures.open(view)
+    assert "12,544,000,000,000 FLOPs" in long_figures.one(".budget-figures").text
+    assert long_figures.run(SPILT) == []
+    assert long_figures.run("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [360, 390])
+@pytest.mark.parametrize("view", ["", "#/difference/0"])
+def test_on_a_phone_a_table_of_changes_is_cards(comparison: Page, view: str, width: int) -> None:
+    chromium.resize(comparison.driver, width)
+    comparison.open(view)
+    assert comparison.run(SPILT) == []
+    cut = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+    assert comparison.run(cut) == 0
+    cells = comparison.run(
+        """return [...document.querySelectorAll('.stacks tbody tr:first-child td')].map(cell =>
+        [cell.dataset.title, cell.getBoundingClientRect().right <= innerWidth, cell.innerText.trim() !== ''])"""
+    )
+    last = "Where" if not view else "Change"
+    assert [title for title, *_ in cells][-1] == last
+    assert all(is_inside and is_filled for _, is_inside, is_filled in cells)
+    # Still a table to who hears it, and still sorted by its header.
+    roles = comparison.run(
+        "return [...document.querySelectorAll('.stacks, .stacks *')].map(e => e.getAttribute('role'))"
+    )
+    assert {"table", "rowgroup", "row", "columnheader", "rowheader", "cell"} <= set(roles)
+    comparison.one(".stacks th[data-key=after] button").click()
+    assert comparison.one(".stacks th[data-key=after]").get_attribute("aria-sort") == "descending"
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_on_a_phone_the_table_of_modules_keeps_their_names_in_sight(net: Page, width: int) -> None:
+    chromium.resize(net.driver, width)
+    before = net.one("#modules-table tbody th").rect["x"]
+    net.run("document.querySelector('#modules-table .scroll').scrollLeft = 200")
+    assert net.run("return document.querySelector('#modules-table .scroll').scrollLeft") == 200
+    assert net.one("#modules-table tbody th").rect["x"] == pytest.approx(before, abs=5)
 
 
 def contrast(one: str, other: str) -> float:
@@ -516,6 +687,24 @@ def test_on_paper_every_chart_is_there(net: Page) -> None:
     net.run("window.dispatchEvent(new Event('afterprint'))")
     pdf = net.driver.print_page()
     assert len(pdf) > 10_000
+
+
+@pytest.mark.parametrize("width", [360, 1360])
+def test_on_paper_a_chart_is_as_wide_as_the_paper_and_light(page: Page, report: Report, width: int) -> None:
+    chromium.theme(page.driver, "dark")
+    chromium.resize(page.driver, width)
+    page.open(f"#/model/{number_of(report, 'test_net')}").treemap()
+    drawn = page.run("return document.getElementById('treemap').dataset.drawn")
+    page.run("window.dispatchEvent(new Event('beforeprint'))")
+    page.until(f"return document.getElementById('treemap').dataset.drawn > {drawn}")
+    # A4 is 794 pixels wide, Letter 816, with the margins that browsers leave 717 and more.
+    assert 600 < page.run("return document.querySelector('#treemap .main-svg').getBoundingClientRect().width") < 717
+    assert page.run("return document.querySelector('#modules-table .scroll').scrollWidth") < 717
+    labels = page.run(
+        "return [...document.querySelectorAll('#treemap text.slicetext')].map(text => getComputedStyle(text).fill)"
+    )
+    assert {contrast(label, "rgb(255, 255, 255)") > 10 for label in labels} == {True}, "dark on white"
+    page.run("window.dispatchEvent(new Event('afterprint'))")
 
 
 # -- nothing that somebody is called does anything ----------------------------------------------------------------

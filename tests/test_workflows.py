@@ -113,6 +113,10 @@ def test_the_workflow_of_the_example_tells_what_a_pull_request_changes(tmp_path:
     row = "| 🔺 | `tests/test_net.py::test_net` and 1 more | `Net` | params | 58 | 114 | +56 (+96.6 %) "
     assert f"{row}| encoder +40, head +16 |" in summary.partition("\n\n## Model figures")[2]
     assert all((head / name).is_file() for name in keep["with"]["path"].split())
+    # The pages are among them: of the run that failed, and of what changed.
+    pages = {name: (head / name).read_text("utf-8") for name in keep["with"]["path"].split() if name.endswith(".html")}
+    titles = {name: text.partition("<title>")[2].partition("</title>")[0] for name, text in pages.items()}
+    assert titles == {"budgets.html": "Model budgets", "changes.html": "Model figures compared"}
 
 
 def test_the_workflow_of_the_example_needs_no_secret():

@@ -51,8 +51,13 @@ def of_report(report: Row) -> Content:
         if verdict["outcome"] != "incomplete"
     ]
     figures = _figures_of(report)
+    outgrown = _outgrown(report)
     changes, differences = _changes(
-        (change for change in report["changes"] if change["kind"] != "moved"),
+        (
+            {**change, "allowed": (change["test"], change["model"], change["metric"], change["per"]) not in outgrown}
+            for change in report["changes"]
+            if change["kind"] != "moved"
+        ),
         lambda change: figures.get((change["test"], change["model"]), {}).get(change["metric"], {}),
     )
     overview = {
@@ -251,6 +256,16 @@ def _recorded(report: Row) -> dict[tuple[str, ...], Any]:
     return found
 
 
+def _outgrown(report: Row) -> set[tuple[str, ...]]:
+    """Which figures grew more than a test allows."""
+    return {
+        (test["id"], verdict["model"], verdict["metric"], verdict["per"])
+        for test in report["tests"]
+        for verdict in test["verdicts"]
+        if verdict["relative"] and verdict["failed"] and verdict["outcome"] == "exceeded"
+    }
+
+
 def _judged(verdict: Row, test: Row, numbers: Sequence[int]) -> int | None:
     """The model that a verdict is on, the call that decided where it can be told."""
     named = [
@@ -290,7 +305,7 @@ def _changes(changes: Iterable[Row], after: Any) -> tuple[list[dict[str, Any]], 
     """The rows of the table of changes, and for each model that has some what its modules were and are.
 
     Args:
-        changes: as `document.change_to_json` makes them.
+        changes: as `document.change_to_json` makes them, each with whether it is allowed.
         after: of a change the figures of all modules afterwards, by path.
     """
     rows: list[dict[str, Any]] = []
@@ -301,7 +316,7 @@ def _changes(changes: Iterable[Row], after: Any) -> tuple[list[dict[str, Any]], 
         row["modules"] = [
             {**module, "delta": _exact(module["delta"])} for module in change["modules"] if module["kind"] != "renamed"
         ]
-        row["allowed"] = change.get("allowed", True)
+        row["allowed"] = change["allowed"]
         row["difference"] = None
         rows.append(row)
         compares = change["before"] is not None and change["after"] is not None and change["per"] == "call"

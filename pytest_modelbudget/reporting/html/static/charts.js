@@ -10,23 +10,26 @@ const axis = (title) => ({
 });
 
 // Round steps of binary units.
-const byteTicks = (most) => {
-  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(Math.max(1, most)) / 10));
-  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * (most < 5 * unit ? unit / 10 : unit));
-  const step = steps.find((each) => most / each <= 6) ?? steps.at(-1);
+const byteTicks = (least, most) => {
+  const span = Math.max(1, most - least);
+  const unit = 1024 ** Math.max(0, Math.floor(Math.log2(span) / 10));
+  const steps = [1, 2, 5, 10, 20, 50, 100, 200, 500].map((step) => step * (span < 5 * unit ? unit / 10 : unit));
+  const step = steps.find((each) => span / each <= 6) ?? steps.at(-1);
   const values = [];
-  for (let tick = 0; tick <= most * 1.06; tick += step) values.push(tick);
+  for (let tick = Math.ceil(least / step) * step; tick <= least + span * 1.06; tick += step) values.push(tick);
   return { tickmode: "array", tickvals: values, ticktext: values.map((tick) => short(Math.round(tick), "byte")) };
 };
 
-const memoryChart = (course, peak, held) => {
+const memoryChart = (course, peak, held, isAbove) => {
   const alive = course.alive.map(number);
   const top = alive.indexOf(Math.max(...alive));
   const most = alive[top];
   const at = course.births[top];
+  const least = isAbove && held < most ? held : 0;
+  const margin = Math.max(0.5, 0.02 * course.storages);
   const hasBackward = course.storages > course.forward;
   const shapes = [
-    { type: "line", x0: at, x1: at, y0: 0, y1: most, line: { color: css("over"), width: 1.5, dash: "dot" } },
+    { type: "line", x0: at, x1: at, y0: least, y1: most, line: { color: css("over"), width: 1.5, dash: "dot" } },
   ];
   if (hasBackward) {
     const x = course.forward + 0.5;
@@ -51,8 +54,8 @@ const memoryChart = (course, peak, held) => {
     ],
     layout: {
       margin: { l: 74, r: 16, t: 30, b: 44 },
-      xaxis: { ...axis("storages made"), range: [0.5, Math.max(2, course.storages + 0.5)] },
-      yaxis: { ...axis(""), range: [0, most * 1.12], ...byteTicks(most) },
+      xaxis: { ...axis("allocations, in the order of the call"), range: [Math.min(0.5, 1 - margin), Math.max(2, course.storages + margin)] },
+      yaxis: { ...axis(""), range: [least, least + (most - least) * 1.15], ...byteTicks(least, most) },
       shapes,
       annotations: [
         { x: at, y: most, text: `peak ${short(peak, "byte")}`, showarrow: false, xanchor: side, yanchor: "bottom", yshift: 6,
@@ -93,19 +96,19 @@ const intensityChart = (points, balance, colours) => {
       },
     ],
     layout: {
-      margin: { l: 62, r: 12, t: 26, b: 46 },
+      margin: { l: 70, r: 12, t: 26, b: 46 },
       xaxis: { ...axis("FLOPs for each byte moved"), type: "log", range: [low, high], dtick: 1 },
       yaxis: {
-        ...axis(""), type: "log", range, tickmode: "array", tickvals: ticks.map((tick) => 10 ** tick),
+        ...axis("FLOPs"), type: "log", range, tickmode: "array", tickvals: ticks.map((tick) => 10 ** tick),
         ticktext: ticks.map((tick) => short(10 ** tick, "count")),
       },
       shapes: [
         side(low, Math.log10(balance), css("shade")),
         { type: "line", x0: balance, x1: balance, yref: "paper", y0: 0, y1: 1, line: { color: css("muted"), dash: "dot" } },
       ],
-      annotations: [["waits for memory", "right", -8], ["waits for arithmetic", "left", 8]].map(([text, xanchor, xshift]) => ({
-        x: Math.log10(balance), y: 1, yref: "paper", yanchor: "bottom", text, xanchor, xshift, showarrow: false,
-        font: { color: css("muted"), size: 12 },
+      // At the two ends, where there is room for them wherever the line stands.
+      annotations: [["\u2190 memory-bound", 0, "left"], ["compute-bound \u2192", 1, "right"]].map(([text, x, xanchor]) => ({
+        x, xref: "paper", y: 1, yref: "paper", yanchor: "bottom", text, xanchor, showarrow: false, font: { color: css("muted"), size: 12 },
       })),
     },
   };

@@ -20,12 +20,18 @@ const colouring = (data, metric) => {
   });
   const ranked = [...sums].filter(([, sum]) => sum > 0).sort((one, other) => other[1] - one[1]).map(([type]) => type);
   const places = new Map(ranked.slice(0, 7).map((type, index) => [type, index]));
-  const of = (place) => {
+  const variable = (place) => {
     const index = modules.isLeaf(place) ? places.get(data.types[place]) : undefined;
-    return index === undefined ? css("other") : PALETTE[dark ? "dark" : "light"][index];
+    return index === undefined ? "other" : `type-${index}`;
   };
   const legend = [...places].map(([type]) => ({ name: data.type_names[type], place: modules.names.findIndex((_, place) => data.types[place] === type && modules.isLeaf(place)) }));
-  return { of, legend, hasOthers: ranked.length > 7 };
+  return { of: (place) => css(variable(place)), variable, legend, hasOthers: ranked.length > 7 };
+};
+
+// Which colour is which type of layer.
+const typeKeys = ({ legend, hasOthers, variable }) => {
+  const key = (colour, text) => make("span", { class: "key" }, make("span", { class: "swatch", style: { background: `var(--${colour})` } }), text);
+  return [...legend.map(({ name: text, place }) => key(variable(place), visible(text))), ...(hasOthers ? [key("other", "others")] : [])];
 };
 
 const moduleTip = (data, model, metric, place) => {
@@ -64,6 +70,7 @@ const modelPage = (index, parameters) => {
   };
   const keep = () => history.replaceState(null, "", route("model", index, { metric: state.metric, zoom: modules.paths[state.place], save: state.share === 20 ? "" : state.share, rows: state.rows === "parts" ? "" : state.rows }));
 
+  const own = overview.budgets.filter((budget) => budget.of === index).sort(byUse);
   const chart = make("div", { class: "chart treemap", id: "treemap", role: "img" });
   const crumbs = make("nav", { class: "crumbs", "aria-label": "Zoom" });
   const legend = make("div", { class: "legend" });
@@ -75,6 +82,13 @@ const modelPage = (index, parameters) => {
     { id: "rows", onchange: ({ target }) => { state.rows = target.value; keep(); fillTable(); } },
     [["parts", "parts of what is shown"], ["layers", "layers (the innermost)"], ["all", "all modules"]].map(([value, text]) => make("option", { value, selected: value === state.rows }, text)),
   );
+
+  const save = (share) => {
+    state.share = Math.min(100, Math.max(0.1, share || 20));
+    keep();
+    fillSavings();
+  };
+  const shareField = make("input", { type: "number", id: "share", min: "1", max: "100", step: "any", value: String(state.share), oninput: ({ target }) => save(Number(target.value)) });
 
   const zoom = (place) => {
     state.chosen = modules.isLeaf(place) && place !== 0 ? place : null;
@@ -146,6 +160,10 @@ const modelPage = (index, parameters) => {
     );
   };
 
+  // What is over the limit the most, of the whole model and what is shown of it.
+  const broken = () => own.find(({ failed, metric, module, per, used }) => failed && metric === state.metric && !module && per === "call" && used > 1 && metric !== "memory");
+  const excess = ({ used }) => Math.ceil(1000 * (1 - 1 / used)) / 10;
+
   const fillSavings = () => {
     const { chosen, sum, total, enough } = heaviest(modules, state.metric, state.share / 100);
     const groups = alike(modules, chosen).sort((one, other) => other.value - one.value);
@@ -170,6 +188,12 @@ const modelPage = (index, parameters) => {
           ? [make("strong", {}, plural(chosen.length, "layer")), ` of ${modules.names.filter((_, place) => modules.isLeaf(place)).length} ${chosen.length === 1 ? "holds" : "hold"} ${percent(sum / total)} of the ${what}. Without ${chosen.length === 1 ? "it" : "them"} the model is at ${short(total - sum, unit)}.`]
           : `No layers hold that much: ${percent(total ? sum / total : 0)} of the ${what} are in layers, the rest is elsewhere.`,
       ),
+      broken() ? make(
+        "p",
+        { class: "facts" },
+        `Over its limit of ${broken().limit}: `,
+        make("button", { type: "button", class: "link", id: "enough", onclick: () => { shareField.value = String(excess(broken())); save(excess(broken())); } }, `what saves ${excess(broken())} %, and keeps it`),
+      ) : "",
       list, after,
     );
   };
@@ -198,11 +222,7 @@ const modelPage = (index, parameters) => {
 
   const update = () => {
     for (const card of cards.children) card.setAttribute("aria-pressed", String(card.dataset.metric === state.metric));
-    const { legend: types, hasOthers, of } = colouring(data, state.metric);
-    legend.replaceChildren(
-      ...types.map(({ name: text, place }) => make("span", { class: "key" }, make("span", { class: "swatch", style: { background: of(place) } }), visible(text))),
-      hasOthers ? make("span", { class: "key" }, make("span", { class: "swatch", style: { background: css("other") } }), "others") : "",
-    );
+    legend.replaceChildren(...typeKeys(colouring(data, state.metric)));
     chart.setAttribute("aria-label", `Treemap of ${label(state.metric)} by module, as the table of modules lists them`);
     fillCrumbs();
     fillTable();
@@ -221,7 +241,6 @@ const modelPage = (index, parameters) => {
       plotly_unhover: hideTip,
     }));
 
-  const own = overview.budgets.filter((budget) => budget.of === index).sort(byUse);
   const page = [
     make("h1", { id: "title", tabindex: "-1" }, name(model.model)),
     make("p", { class: "facts" }, [model.inputs && `called with ${model.inputs}`, model.how && `${model.how === "abstract" ? "run abstractly" : `observed on ${model.device || "cpu"}`}`, model.calls > 1 && `${model.calls} calls together`, `a MAC is ${plural(model.flops_per_mac, "FLOP")}`].filter(Boolean).map(visible).join(" \u00b7 ")),
@@ -234,17 +253,14 @@ const modelPage = (index, parameters) => {
       make(
         "div",
         { class: "split" },
-        panel("where", "Where it goes", crumbs, chart, legend),
+        panel("where", "Where it goes", crumbs, chart, legend, make("p", { class: "facts" }, "The larger an area, the more of it. A click looks inside, here and in the table below.")),
         panel(
           "save", "What to cut",
-          make("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
-            make("label", { for: "share" }, "To save"),
-            make("input", { type: "number", id: "share", min: "1", max: "100", step: "1", value: String(state.share), oninput: ({ target }) => { state.share = Math.min(100, Math.max(1, Number(target.value) || 20)); keep(); fillSavings(); } }),
-            make("span", {}, "%, the fewest layers:")),
+          filtersForm(field(make("label", { for: "share" }, "To save"), shareField, make("span", {}, "%, the fewest layers:"))),
           savings,
         ),
       ),
-      panel("modules", "Modules", make("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, make("label", { for: "rows" }, "Show"), rowsChoice, make("label", { for: "module-filter" }, "Filter"), filter), tableBox),
+      panel("modules", "Modules", filtersForm(field(make("label", { for: "rows" }, "Show"), rowsChoice), field(make("label", { for: "module-filter" }, "Filter"), filter)), tableBox),
     );
     update();
   }
@@ -289,6 +305,9 @@ const operatorsPanel = (data) => {
 
 const KINDS = ["parameters", "buffers", "gradients", "inputs", "activations", "temporaries"];
 
+// Where the model itself is nearly all, the course of the call shows only above it.
+const MOSTLY_HELD = 0.75;
+
 const memoryPanel = (data, modules) => {
   const kinds = KINDS.map((kind) => [kind, number(data.memory_by_kind[kind])]).filter(([, size]) => size > 0);
   const peak = modules.raw("memory", 0);
@@ -296,12 +315,14 @@ const memoryPanel = (data, modules) => {
   const [where, operator] = data.memory_at ?? ["", ""];
   const chart = make("div", { class: "chart memory", role: "img", "aria-label": `Bytes alive over the course of the call; the peak is ${short(peak, "byte")}` });
   const { course } = data;
+  const state = { isAbove: held > MOSTLY_HELD * number(peak) };
+  const above = make("input", { type: "checkbox", id: "above", checked: state.isAbove, onchange: ({ target }) => { state.isAbove = target.checked; charts.get(chart)?.(); } });
   whenSeen(chart, () =>
-    plot(chart, () => memoryChart(course, peak, held), {
+    plot(chart, () => memoryChart(course, peak, held, state.isAbove), {
       plotly_hover: ({ points, event }) => {
         const index = course.births.indexOf(points.find(({ data: trace }) => trace.name === "alive")?.x ?? points[0].x);
         if (index < 0) return;
-        showTip(event, make("p", { class: "tip-title" }, path(modules.paths[course.modules[index]] || "outside its modules")), make("p", {}, `${short(course.alive[index], "byte")} alive, storage ${course.births[index]} of ${course.storages}`));
+        showTip(event, make("p", { class: "tip-title" }, path(modules.paths[course.modules[index]] || "outside its modules")), make("p", {}, `${short(course.alive[index], "byte")} alive, allocation ${course.births[index]} of ${course.storages}`));
       },
       plotly_unhover: hideTip,
     }));
@@ -310,8 +331,9 @@ const memoryPanel = (data, modules) => {
     make("p", {}, "The peak is ", make("strong", {}, figure(peak, "byte")), operator && [`, when ${visible(operator)} ran in `, where ? path(where) : "the model itself"], "."),
     make("div", { class: "stack", role: "img", "aria-label": kinds.map(([kind, size]) => `${kind} ${short(size, "byte")}`).join(", ") }, kinds.map(([kind, size]) => make("span", { class: `kind-${kind}`, style: { "flex-grow": String(size) }, title: `${kind}: ${short(size, "byte")}` }))),
     make("div", { class: "legend" }, kinds.map(([kind, size]) => make("span", { class: "key" }, make("span", { class: `swatch kind-${kind}` }), `${kind} ${short(size, "byte")}`))),
+    held > 0 && filtersForm(field(above, make("label", { for: "above" }, `begin at the ${short(held, "byte")} that the model itself holds`))),
     chart,
-    make("p", { class: "facts" }, `${plural(course.storages, "storage")} made${course.births.length < course.storages ? `, ${course.births.length} of them shown` : ""}. The lower band is what the model holds: parameters and buffers.`),
+    make("p", { class: "facts" }, `Bytes alive after each of ${plural(course.storages, "allocation")}${course.births.length < course.storages ? `, ${course.births.length} of them drawn` : ""}, in the order of the call. Below the thin line: what the model itself holds, parameters and buffers.`),
   );
 };
 
@@ -331,9 +353,11 @@ const balancePanel = (data, model, zoom) => {
   const tell = () => {
     const bound = points.filter(({ intensity }) => intensity < state.balance);
     const sum = (rows, key) => rows.reduce((total, row) => total + row[key], 0);
-    summary.textContent = `${bound.length} of ${plural(points.length, "layer")} wait for memory on such a machine: ${percent(sum(bound, "traffic") / sum(points, "traffic"))} of the traffic, ${percent(sum(bound, "work") / sum(points, "work"))} of the FLOPs.`;
+    summary.textContent = `${bound.length} of ${plural(points.length, "layer")} are memory-bound on such a machine, with ${percent(sum(bound, "traffic") / sum(points, "traffic"))} of the traffic and ${percent(sum(bound, "work") / sum(points, "work"))} of the FLOPs.`;
   };
   const colours = () => { const { of } = colouring(data, "total_flops"); return points.map(({ place }) => of(place)); };
+  const legend = make("div", { class: "legend" });
+  whenSeen(legend, () => legend.replaceChildren(...typeKeys(colouring(data, "total_flops"))));
   tell();
   whenSeen(chart, () =>
     plot(chart, () => intensityChart(points, state.balance, colours()), {
@@ -343,11 +367,12 @@ const balancePanel = (data, model, zoom) => {
     }));
   return panel(
     "balance", "Work against traffic",
-    make("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
-      make("label", { for: "machine" }, "A machine that computes"),
-      make("input", { type: "number", id: "machine", min: "0.1", step: "any", value: String(state.balance), oninput: ({ target }) => { if (Number(target.value) > 0) { state.balance = Number(target.value); tell(); charts.get(chart)?.(); } } }),
-      make("span", {}, "FLOPs in the time in which it moves a byte")),
-    summary, chart,
-    make("p", { class: "facts" }, "Each layer by the FLOPs that it does, over the FLOPs for each byte that it moves, nothing fused. The larger a mark, the more bytes."),
+    filtersForm(
+      field(
+        make("label", { for: "machine" }, "A machine that computes"),
+        make("input", { type: "number", id: "machine", min: "0.1", step: "any", value: String(state.balance), oninput: ({ target }) => { if (Number(target.value) > 0) { state.balance = Number(target.value); tell(); charts.get(chart)?.(); } } })),
+      make("span", {}, "FLOPs in the time in which it moves a byte (its peak FLOP/s divided by its bytes/s)")),
+    summary, chart, legend,
+    make("p", { class: "facts" }, "Each mark is a layer: the higher, the more FLOPs; the further right, the more FLOPs for each byte that it reads or writes, nothing fused; the larger, the more bytes. Left of the line a layer waits for its bytes, and fewer of them make it faster; right of it, fewer FLOPs do."),
   );
 };

@@ -5,17 +5,41 @@ const ORDER = ["grown", "new", "shrunk", "gone"];
 
 const growth = ({ before, after }) => (before === null || after === null || !number(before) ? 0 : number(after) / number(before) - 1);
 
-const changesTable = (changes) => {
-  const ordered = [...changes].sort((one, other) => one.allowed - other.allowed || ORDER.indexOf(one.kind) - ORDER.indexOf(other.kind) || Math.abs(growth(other)) - Math.abs(growth(one)));
+// What broke a rule before what grew before the rest, and of these what moved the most.
+const byWeight = (one, other) => one.allowed - other.allowed || ORDER.indexOf(one.kind) - ORDER.indexOf(other.kind) || Math.abs(growth(other)) - Math.abs(growth(one));
+
+// The tests in which one change is the same: they have one row.
+const merged = (changes) => {
+  const rows = new Map();
+  for (const change of changes) {
+    const key = JSON.stringify(["model", "metric", "per", "kind", "before", "after", "modules", "allowed"].map((part) => change[part]));
+    if (!rows.has(key)) rows.set(key, { ...change, others: [] });
+    else rows.get(key).others.push(change);
+  }
+  return [...rows.values()];
+};
+
+const changeLink = (change) =>
+  change.difference === null ? path(change.test) : make("a", { href: route("difference", change.difference, { metric: change.metric }) }, path(change.test));
+
+const changesTable = (changes, first) => {
+  const rows = merged([...changes].sort(byWeight));
   const column = (key, title) => ({ key, title, isNumber: true, value: (change) => number(change[key]), cell: (change) => (change[key] === null ? "\u2013" : figure(change[key], unitOf(change.metric))) });
   const columns = [
     {
       key: "test", title: "Test", value: ({ test }) => test,
       cell: (change) => [
         make("span", { class: `sign ${change.kind}` }, make("span", { "aria-hidden": "true" }, SIGNS[change.kind]), make("span", { class: "hidden" }, change.kind)),
-        change.difference === null ? path(change.test) : make("a", { href: route("difference", change.difference, { metric: change.metric }) }, path(change.test)),
+        changeLink(change),
+        " ",
         !change.allowed && make("span", { class: "pill over" }, "not allowed"),
         make("span", { class: "type" }, visible(change.model)),
+        change.others.length > 0 && make(
+          "details",
+          { class: "others" },
+          make("summary", {}, `the same in ${plural(change.others.length, "more test")}`),
+          make("ul", {}, change.others.map((other) => make("li", {}, changeLink(other)))),
+        ),
       ],
     },
     { key: "metric", title: "Metric", value: ({ metric }) => metric, cell: metricText },
@@ -23,19 +47,32 @@ const changesTable = (changes) => {
     column("after", "After"),
     {
       key: "change", title: "Change", isNumber: true, value: growth,
-      cell: (change) => (change.before === null || change.after === null ? change.kind : make("span", { class: `delta ${change.kind}` }, deltaText(change.before, change.after, unitOf(change.metric)))),
+      cell: (change) => (change.before === null || change.after === null ? change.kind : moved(change.before, change.after, unitOf(change.metric))),
     },
-    { key: "where", title: "Where", value: ({ modules }) => modules.length, cell: ({ modules, metric }) => modules.slice(0, 3).map(({ path: text, delta }, index) => [index ? ", " : "", path(text || "the model itself"), ` ${signed(delta, unitOf(metric))}`]).flat() },
+    { key: "where", title: "Where", value: ({ modules }) => modules.length, cell: ({ modules, metric }) => modules.slice(0, 3).map(({ path: text, delta }, index) => [index ? ", " : "", path(text || "the model itself"), " ", make("span", { class: "figure" }, signed(delta, unitOf(metric)))]).flat() },
   ];
-  return sortable({ columns, rows: ordered, caption: "Changes", noun: "change", rowAttributes: ({ kind, allowed }) => ({ class: allowed ? kind : `${kind} broken` }) });
+  return sortable({ columns, rows, caption: "Changes", noun: "change", stacks: true, first, rowAttributes: ({ kind, allowed }) => ({ class: allowed ? kind : `${kind} broken` }) });
 };
 
-const deltaText = (before, after, unit) => {
+// `+72` and `(+94.7 %)`: a line may end between them.
+const moved = (before, after, unit) => {
   const delta = number(after) - number(before);
-  return `${signed(delta, unit)}${number(before) ? ` (${delta > 0 ? "+" : ""}${percent(delta / number(before))})` : ""}`;
+  const direction = delta > 0 ? "grown" : delta < 0 ? "shrunk" : "";
+  const share = number(before) ? delta / number(before) : null;
+  // With as many digits as it takes to be no zero.
+  let digits = 1;
+  while (share && digits < 9 && !Number((100 * share).toFixed(digits))) digits += 1;
+  return make(
+    "span",
+    { class: `delta ${direction}` },
+    make("span", { class: "figure" }, signed(delta, unit)),
+    share !== null && [" ", make("span", { class: "figure" }, `(${share > 0 ? "+" : ""}${(100 * share).toFixed(digits)} %)`)],
+  );
 };
 
-const changesPanel = () => panel("changes", "Changes against the baseline", changesTable(overview.changes));
+const FIRST_CHANGES = 6;
+
+const changesPanel = () => panel("changes", "Changes against the baseline", changesTable(overview.changes, FIRST_CHANGES));
 
 const comparisonPage = () => {
   const { changes, unchanged, mixed } = overview;
@@ -49,13 +86,23 @@ const comparisonPage = () => {
   ];
 };
 
+// As the view of a model has them; others come last.
+const inOrder = (metrics) => {
+  const rank = (metric) => (TREEMAP_METRICS.includes(metric) ? TREEMAP_METRICS.indexOf(metric) : TREEMAP_METRICS.length);
+  return [...metrics].sort((one, other) => rank(one) - rank(other));
+};
+
+// Where every parameter is trained, their count says it.
+const tellsMore = (totals, metric) => metric !== "trainable_params" || String(totals.params) !== String(totals.trainable_params);
+
 const compared = new Map();
 
 const differencePage = (index, parameters) => {
   if (!compared.has(index)) compared.set(index, read(`difference-${index}`));
   const data = compared.get(index);
-  const metrics = Object.keys(data.totals);
-  const state = { metric: metrics.includes(parameters.metric) ? parameters.metric : metrics[0], place: 0, rows: null };
+  const own = overview.changes.filter((change) => change.difference === index).sort(byWeight);
+  const metrics = inOrder(Object.keys(data.totals)).filter((metric) => metric === parameters.metric || tellsMore(data.totals, metric));
+  const state = { metric: metrics.includes(parameters.metric) ? parameters.metric : (own[0]?.metric ?? metrics[0]), place: 0 };
   const sides = () => {
     const [before, after] = [data.before[state.metric], data.after[state.metric]];
     const larger = before.map((figureBefore, place) => (number(figureBefore) > number(after[place]) ? figureBefore : after[place]));
@@ -82,7 +129,7 @@ const differencePage = (index, parameters) => {
     const unit = unitOf(state.metric);
     return [
       make("p", { class: "tip-title" }, path(now.modules.paths[place] || data.model)),
-      make("dl", {}, [["before", now.before[place]], ["after", now.after[place]]].map(([title, value]) => [make("dt", {}, title), make("dd", {}, value === null || value === undefined ? "not there" : `${short(value, unit)} (${exact(value)})`)]).flat(), make("dt", {}, "change"), make("dd", {}, deltaText(now.before[place], now.after[place], unit))),
+      make("dl", {}, [["before", now.before[place]], ["after", now.after[place]]].map(([title, value]) => [make("dt", {}, title), make("dd", {}, value === null || value === undefined ? "not there" : `${short(value, unit)} (${exact(value)})`)]).flat(), make("dt", {}, "change"), make("dd", {}, moved(now.before[place], now.after[place], unit))),
     ];
   };
 
@@ -114,13 +161,13 @@ const differencePage = (index, parameters) => {
     const column = (key, title, side) => ({ key, title, isNumber: true, value: (place) => number(side[place]), cell: (place) => (side[place] === null ? "\u2013" : figure(side[place], unit)) });
     tableBox.replaceChildren(
       sortable({
-        caption: `Modules of ${visible(data.model)} that changed`, noun: "module", rows, sort: { key: "size", isDown: true },
+        caption: `Modules of ${visible(data.model)} that changed`, noun: "module", rows, stacks: true, sort: { key: "size", isDown: true },
         rowAttributes: (place) => ({ "data-path": modules.paths[place] }),
         columns: [
           { key: "module", title: "Module", value: (place) => place, cell: (place) => [make("span", { class: `sign ${delta(place) > 0 ? "grown" : "shrunk"}`, "aria-hidden": "true" }, delta(place) > 0 ? SIGNS.grown : SIGNS.shrunk), make("button", { type: "button", class: "link", onclick: () => zoom(place) }, path(modules.paths[place] || data.model))] },
           column("before", "Before", now.before),
           column("after", "After", now.after),
-          { key: "size", title: "Change", isNumber: true, value: (place) => Math.abs(delta(place)), cell: (place) => make("span", { class: `delta ${delta(place) > 0 ? "grown" : "shrunk"}` }, deltaText(now.before[place], now.after[place], unit)) },
+          { key: "size", title: "Change", isNumber: true, value: (place) => Math.abs(delta(place)), cell: (place) => moved(now.before[place], now.after[place], unit) },
         ],
       }),
     );
@@ -129,8 +176,9 @@ const differencePage = (index, parameters) => {
 
   const cards = make("div", { class: "cards", role: "group", "aria-label": "Metric" }, metrics.map((metric) => {
     const [before, after] = data.totals[metric];
-    return make("button", { type: "button", class: "card", "data-metric": metric, onclick: () => { state.metric = metric; now = sides(); state.place = Math.min(state.place, now.modules.size - 1); keep(); update(); said(`${label(metric)} by module`); } },
-      make("span", {}, label(metric)), figure(after, unitOf(metric)), make("span", { class: `delta ${number(after) > number(before) ? "grown" : "shrunk"}` }, deltaText(before, after, unitOf(metric))));
+    const isBroken = own.some((change) => change.metric === metric && !change.allowed);
+    return make("button", { type: "button", class: `card ${isBroken ? "over" : ""}`, "data-metric": metric, onclick: () => { state.metric = metric; now = sides(); state.place = Math.min(state.place, now.modules.size - 1); keep(); update(); said(`${label(metric)} by module`); } },
+      make("span", {}, label(metric)), figure(after, unitOf(metric)), moved(before, after, unitOf(metric)), isBroken && make("span", { class: "pill over" }, "not allowed"));
   }));
   whenSeen(chart, () =>
     plot(chart, figureOfTreemap, {
@@ -146,7 +194,7 @@ const differencePage = (index, parameters) => {
     make("h1", { id: "title", tabindex: "-1" }, name(data.model)),
     make("p", { class: "facts" }, path(data.test)),
     cards,
-    panel("where", "Where it changed", crumbs, chart, make("div", { class: "legend" }, [["grown", "grew"], ["shrunk", "shrank"], ["other", "the same"]].map(([key, text]) => make("span", { class: "key" }, make("span", { class: "swatch", style: { background: `var(--${key})` } }), text)), make("span", { class: "key" }, "areas: the larger of before and after"))),
+    panel("where", "Where it changed", crumbs, chart, make("div", { class: "legend" }, [["grown", "grew"], ["shrunk", "shrank"], ["other", "the same"]].map(([key, text]) => make("span", { class: "key" }, make("span", { class: "swatch", style: { background: `var(--${key})` } }), text)), make("span", {}, "The stronger the colour, the larger the part that changed. Areas: the larger of before and after. A click zooms, here and in the table."))),
     panel("modules", "Modules that changed", tableBox),
   ];
 };

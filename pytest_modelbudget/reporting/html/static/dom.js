@@ -34,6 +34,11 @@ const said = (text) => {
 const figure = (value, unit, attributes = {}) =>
   make("span", { class: "figure", title: exact(value), "data-exact": String(value), ...attributes }, short(value, unit));
 
+// A control with what stands before and after it: they stay together where a line ends.
+const field = (...parts) => make("span", { class: "field" }, ...parts);
+
+const filtersForm = (...fields) => make("form", { class: "filters", onsubmit: (event) => event.preventDefault() }, ...fields);
+
 // -- the tip beside the pointer
 
 const showTip = (event, ...content) => {
@@ -86,7 +91,8 @@ const appendChunked = (parent, after, items, element, noun, first = CHUNK) => {
     parent.append(...items.slice(shown, shown + count).map(element));
     shown = Math.min(items.length, shown + count);
     more.hidden = shown >= items.length;
-    more.textContent = `Show ${Math.min(CHUNK, items.length - shown)} more of ${plural(items.length - shown, noun)}`;
+    const left = items.length - shown;
+    more.textContent = left > CHUNK ? `Show ${CHUNK} more of ${plural(left, noun)}` : `Show ${plural(left, `more ${noun}`)}`;
   };
   next(first);
   after.append(more);

@@ -48,23 +48,18 @@ const banner = (canReturn) => {
 };
 
 window.addEventListener("hashchange", show);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({ matches: isDark }) => {
-  dark = isDark;
-  show();
-});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => show());
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") hideTip();
 });
 // On paper everything is drawn, light.
 window.addEventListener("beforeprint", () => {
   document.documentElement.classList.add("paper");
-  dark = false;
   for (const element of [...pending.keys()]) draw(element);
   redrawAll();
 });
 window.addEventListener("afterprint", () => {
   document.documentElement.classList.remove("paper");
-  dark = matchMedia("(prefers-color-scheme: dark)").matches;
   redrawAll();
 });
 show();

@@ -16,6 +16,13 @@ const stateMark = (state, text = STATES[state][1]) =>
 const metricText = (budget) =>
   [label(budget.metric), budget.per === "call" ? "" : `per ${budget.per}`, budget.relative ? "growth" : ""].filter(Boolean).join(" ");
 
+// To a tenth, with more digits where it would be a hundred and is not.
+const percentUsed = (used) => {
+  let digits = 1;
+  while (used !== 1 && digits < 9 && Number((100 * used).toFixed(digits)) === 100) digits += 1;
+  return digits > 1 ? `${(100 * used).toFixed(digits)} %` : percent(used);
+};
+
 // Used, limit and baseline on one scale, which the limit ends where it holds.
 const budgetBar = (budget) => {
   const { used } = budget;
@@ -23,7 +30,7 @@ const budgetBar = (budget) => {
   const scale = Math.max(1, used) * (used > 1 ? 1.02 : 1);
   const at = (share) => `${Math.max(0, Math.min(100, (100 * share) / scale))}%`;
   const baseline = budget.baseline === null || !number(budget.bound) ? null : number(budget.baseline) / number(budget.bound);
-  const text = `${percent(used)} of the limit${baseline === null ? "" : `, baseline at ${percent(baseline)}`}`;
+  const text = `${percentUsed(used)} of the limit${baseline === null ? "" : `, baseline at ${percent(baseline)}`}`;
   return make(
     "span",
     { class: `bar ${stateOf(budget)}`, role: "img", "aria-label": text, title: text },
@@ -58,9 +65,13 @@ const budgetRow = (budget, { withTest = true } = {}) => {
     make(
       "span",
       { class: "budget-figures" },
-      make("strong", { "data-exact": String(budget.figure), title: budget.figure === null ? "" : exact(budget.figure) }, budget.measured ?? "\u2013"),
-      budget.limit !== null && make("span", {}, ` / ${budget.limit}`),
-      make("span", { class: "used" }, budget.used === null ? "" : percent(budget.used)),
+      make(
+        "span",
+        { class: "measure" },
+        make("strong", { "data-exact": String(budget.figure), title: budget.figure === null ? "" : exact(budget.figure) }, budget.measured ?? "\u2013"),
+        budget.limit !== null && make("span", {}, make("span", { "aria-hidden": "true" }, "/ "), make("span", { class: "hidden" }, "of "), budget.limit),
+      ),
+      make("span", { class: "used" }, budget.used === null ? "" : percentUsed(budget.used)),
     ),
   );
 };
@@ -81,9 +92,10 @@ const callCard = (model, index) => {
         model.figures.params !== undefined && `${short(model.figures.params, "count")} parameters`,
         metric && metric !== "params" && short(model.figures[metric], "FLOP"),
         plural(model.size, "module"),
-        tests > 0 && plural(tests, "test"),
+        tests > 1 && plural(tests, "test"),
       ].filter(Boolean).join(" \u00b7 "),
     ),
+    tests === 1 && name(overview.tests[model.tests[0]].id.replace(/^.*?::/s, ""), { class: "call-test" }),
   );
 };
 
@@ -115,13 +127,16 @@ const groupsOf = (budgets, models) => {
   );
 };
 
+// A budget leads to its call, too.
+const FIRST_CALLS = 4;
+
 const groupSection = ({ title, budgets, models, failed }) => {
   const list = make("ul", { class: "budgets" });
   const after = make("div", { class: "after-table" });
   const shown = [...new Set([...budgets.map(({ of }) => of).filter((of) => of !== null), ...models])];
   const calls = make("div", { class: "calls" });
   const afterCalls = make("div", { class: "after-table" });
-  appendChunked(calls, afterCalls, shown, (index) => callCard(overview.models[index], index), "call");
+  appendChunked(calls, afterCalls, shown, (index) => callCard(overview.models[index], index), "call", budgets.length ? FIRST_CALLS : CHUNK);
   if (budgets.length) appendChunked(list, after, budgets, (budget) => budgetRow(budget), "budget");
   return make(
     "section",
@@ -132,10 +147,23 @@ const groupSection = ({ title, budgets, models, failed }) => {
       name(title),
       budgets.length > 0 && make("span", { class: `pill ${failed ? "over" : "ok"}` }, failed ? `${failed} of ${plural(budgets.length, "budget")} over` : `${plural(budgets.length, "budget")} within`),
     ),
-    shown.length > 0 && make("div", { class: "measured" }, make("span", { class: "measured-title" }, "Look inside"), calls),
-    afterCalls,
     list,
     after,
+    shown.length > 0 && make("div", { class: "measured" }, make("p", { class: "measured-title" }, "Look inside"), calls),
+    afterCalls,
+  );
+};
+
+const barLegend = (budgets) => {
+  const key = (...parts) => make("span", { class: "key" }, ...parts);
+  const sample = (...marks) => make("span", { class: "bar sample", "aria-hidden": "true" }, ...marks);
+  return make(
+    "p",
+    { class: "legend bars" },
+    key(sample(make("span", { class: "bar-fill", style: { width: "70%" } })), "used"),
+    key(sample(make("span", { class: "bar-limit", style: { left: "50%" } })), "the limit"),
+    budgets.some(({ baseline }) => baseline !== null) && key(sample(make("span", { class: "bar-baseline", style: { left: "50%" } })), "the baseline"),
+    make("span", {}, "A test or a call opens its model, module by module."),
   );
 };
 
@@ -191,11 +219,12 @@ const overviewPage = () => {
       make(
         "form",
         { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
-        make("label", { for: "search" }, "Search"), search,
-        make("label", { for: "state" }, "Show"), choose("state", "state", [["all", "all"], ["failed", "over budget"], ["held", "within"]]),
-        make("label", { for: "metric" }, "Metric"), choose("metric", "metric", [["", "all"], ...metrics.map((metric) => [metric, label(metric)])]),
+        field(make("label", { for: "search" }, "Search"), search),
+        field(make("label", { for: "state" }, "Show"), choose("state", "state", [["all", "all"], ["failed", "over budget"], ["held", "within"]])),
+        field(make("label", { for: "metric" }, "Metric"), choose("metric", "metric", [["", "all"], ...metrics.map((metric) => [metric, label(metric)])])),
         count,
       ),
+      budgets.length > 0 && barLegend(budgets),
       results,
     ),
   ];

@@ -1,17 +1,19 @@
 // Tables that sort by a click on their header.
 
 // columns: [{ key, title, value(row) to sort by, cell(row) to show, isNumber, hint }]
-const sortable = ({ columns, rows, caption, sort, noun, rowAttributes = () => ({}) }) => {
+// On a phone a table that `stacks` shows each row as a card, any other scrolls beside its first column. The roles are
+// those that a table has of itself and that some browsers take from one that is laid out as anything else.
+const sortable = ({ columns, rows, caption, sort, noun, stacks = false, first, rowAttributes = () => ({}) }) => {
   const state = { key: sort?.key ?? null, isDown: sort?.isDown ?? true };
-  const body = make("tbody");
+  const body = make("tbody", { role: "rowgroup" });
   const foot = make("div", { class: "after-table" });
   const buttons = new Map();
   const head = make(
     "tr",
-    {},
+    { role: "row" },
     columns.map((column) => {
       const button = make("button", { type: "button", class: "sort", title: column.hint, onclick: () => order(column) }, column.title);
-      const cell = make("th", { scope: "col", class: column.isNumber ? "number" : "", "data-key": column.key }, button);
+      const cell = make("th", { scope: "col", role: "columnheader", class: column.isNumber ? "number" : "", "data-key": column.key }, button);
       buttons.set(column.key, cell);
       return cell;
     }),
@@ -41,14 +43,14 @@ const sortable = ({ columns, rows, caption, sort, noun, rowAttributes = () => ({
     appendChunked(body, foot, ordered, (row) => {
       const cells = columns.map((each, index) =>
         index === 0
-          ? make("th", { scope: "row" }, each.cell(row))
-          : make("td", { class: each.isNumber ? "number" : "", "data-key": each.key }, each.cell(row)),
+          ? make("th", { scope: "row", role: "rowheader" }, each.cell(row))
+          : make("td", { role: "cell", class: each.isNumber ? "number" : "", "data-key": each.key, "data-title": each.title }, each.cell(row)),
       );
-      return make("tr", rowAttributes(row), cells);
-    }, noun);
+      return make("tr", { role: "row", ...rowAttributes(row) }, cells);
+    }, noun, first);
   };
   fill();
-  const table = make("table", {}, make("caption", { class: "hidden" }, caption), make("thead", {}, head), body);
+  const table = make("table", { role: "table", class: stacks ? "stacks" : "" }, make("caption", { class: "hidden" }, caption), make("thead", { role: "rowgroup" }, head), body);
   return make("div", {}, make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table), foot);
 };
 

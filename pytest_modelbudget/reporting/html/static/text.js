@@ -58,7 +58,8 @@ const short = (figure, unit) => {
 
 const signed = (figure, unit) => `${number(figure) > 0 ? "+" : ""}${short(figure, unit)}`;
 
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+// What is there is never shown as nothing.
+const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 const plural = (count, noun, nouns = `${noun}s`) => `${count.toLocaleString("en-US")} ${count === 1 ? noun : nouns}`;
 

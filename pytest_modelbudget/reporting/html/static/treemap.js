@@ -3,13 +3,7 @@
 const MOST_NODES = 320;
 const SMALLEST = 0.012; // a module with a smaller share of what is shown is not taken apart
 
-// Colours that the colour-blind tell apart (after Okabe and Ito), light under dark text and the other way round.
-const PALETTE = {
-  light: ["#8dbce6", "#f3b98a", "#93d3bd", "#e4a9cb", "#f1de82", "#bdb6e6", "#cdb7a0"],
-  dark: ["#31699b", "#925628", "#297260", "#8a4a71", "#73671c", "#574f95", "#6b5946"],
-};
-
-let dark = matchMedia("(prefers-color-scheme: dark)").matches;
+// The script names no colour: which they are depends on the theme, and on whether the page is printed.
 const css = (variable) => getComputedStyle(document.documentElement).getPropertyValue(`--${variable}`).trim();
 
 let loading = null;
@@ -45,7 +39,9 @@ const plot = async (element, figureOf, listen = {}) => {
       hovermode: "closest",
     };
     const isNew = !element.classList.contains("js-plotly-plot");
-    await Plotly.react(element, data, { ...base, ...layout }, CONFIG);
+    // Told its size, Plotly follows it onto paper.
+    const size = { width: element.clientWidth, height: element.clientHeight };
+    await Plotly.react(element, data, { ...base, ...size, ...layout }, CONFIG);
     element.dataset.drawn = String(Number(element.dataset.drawn ?? 0) + 1);
     if (isNew) for (const [event, listener] of Object.entries(listen)) element.on(event, listener);
     return undefined;
