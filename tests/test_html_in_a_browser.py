@@ -406,10 +406,14 @@ def test_what_is_over_its_limit_says_how_much_keeps_it(net: Page) -> None:
     assert not net.all("#enough")
 
 
-def test_two_clicks_from_the_start_to_what_could_be_cut(page: Page) -> None:
+def test_two_clicks_from_the_start_to_the_layers_that_would_save_a_fifth_of_the_flops(page: Page) -> None:
     page.open()
     page.one(".budget-link").click()
-    assert "hold" in page.one("#savings p").text
+    page.one(".card[data-metric=flops]").click()
+    assert page.one("#savings p").text.startswith("1 layer of 5 holds 32.7 % of the FLOPs.")
+    assert page.texts(".cuts .path") == ["blocks.1.up"]
+    # Without a turn of the wheel.
+    assert page.run("return document.querySelector('.cuts').getBoundingClientRect().bottom < innerHeight")
 
 
 def test_the_table_sorts_and_filters(net: Page) -> None:

@@ -191,8 +191,8 @@ const modelPage = (index, parameters) => {
       broken() ? make(
         "p",
         { class: "facts" },
-        `Over its limit of ${broken().limit}: `,
-        make("button", { type: "button", class: "link", id: "enough", onclick: () => { shareField.value = String(excess(broken())); save(excess(broken())); } }, `what saves ${excess(broken())} %, and keeps it`),
+        `Its limit is ${broken().limit}: `,
+        make("button", { type: "button", class: "link", id: "enough", onclick: () => { shareField.value = String(excess(broken())); save(excess(broken())); } }, `saving ${excess(broken())} % keeps it`),
       ) : "",
       list, after,
     );
@@ -243,12 +243,13 @@ const modelPage = (index, parameters) => {
 
   const page = [
     make("h1", { id: "title", tabindex: "-1" }, name(model.model)),
-    make("p", { class: "facts" }, [model.inputs && `called with ${model.inputs}`, model.how && `${model.how === "abstract" ? "run abstractly" : `observed on ${model.device || "cpu"}`}`, model.calls > 1 && `${model.calls} calls together`, `a MAC is ${plural(model.flops_per_mac, "FLOP")}`].filter(Boolean).map(visible).join(" \u00b7 ")),
+    make("p", { class: "facts" }, [model.inputs && `called with ${model.inputs}`, model.how && `${model.how === "abstract" ? "run abstractly" : `observed on ${model.device || "cpu"}`}`, model.calls > 1 && `${model.calls} calls together`, `a MAC is ${plural(model.flops_per_mac, "FLOP")}`].filter(Boolean).map(visible).join(" \u00b7 "), own.length > 0 && [" ", budgetsPill(own.length, own.filter(({ failed }) => failed).length)]),
     ...[...data.notes.map(visible), ...Object.entries(data.uncounted).map(([operator, times]) => `${visible(operator)} ran ${plural(times, "time")} and its cost is unknown: figures leave it out.`)].map((text) => make("p", { class: "notice" }, text)),
     metrics.length ? cards : make("p", { class: "notice" }, "Nothing was measured of this model but what stands here."),
   ];
-  if (own.length) page.push(testsPanel(own, model));
-  if (metrics.length) {
+  const budgets = own.length > 0 && testsPanel(own, model);
+  if (!metrics.length) page.push(budgets);
+  else {
     page.push(
       make(
         "div",
@@ -260,6 +261,7 @@ const modelPage = (index, parameters) => {
           savings,
         ),
       ),
+      budgets,
       panel("modules", "Modules", filtersForm(field(make("label", { for: "rows" }, "Show"), rowsChoice), field(make("label", { for: "module-filter" }, "Filter"), filter)), tableBox),
     );
     update();

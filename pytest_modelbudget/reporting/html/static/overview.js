@@ -127,6 +127,9 @@ const groupsOf = (budgets, models) => {
   );
 };
 
+const budgetsPill = (count, failed) =>
+  make("span", { class: `pill ${failed ? "over" : "ok"}` }, failed ? `${failed} of ${plural(count, "budget")} over` : `${plural(count, "budget")} within`);
+
 // A budget leads to its call, too.
 const FIRST_CALLS = 4;
 
@@ -145,7 +148,7 @@ const groupSection = ({ title, budgets, models, failed }) => {
       "h3",
       {},
       name(title),
-      budgets.length > 0 && make("span", { class: `pill ${failed ? "over" : "ok"}` }, failed ? `${failed} of ${plural(budgets.length, "budget")} over` : `${plural(budgets.length, "budget")} within`),
+      budgets.length > 0 && budgetsPill(budgets.length, failed),
     ),
     list,
     after,
