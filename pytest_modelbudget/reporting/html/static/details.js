@@ -279,9 +279,8 @@ const panel = (id, title, ...children) =>
 const testsPanel = (own, model) => {
   const list = make("ul", { class: "budgets" });
   const after = make("div", { class: "after-table" });
-  const title = own.some(({ failed }) => failed) ? "Budgets not kept" : "Budgets";
   appendChunked(list, after, own, (budget) => budgetRow(budget, { withTest: model.tests.length > 1 }), "budget", 5);
-  return panel("own-budgets", title, model.tests.length === 1 && make("p", { class: "facts" }, path(overview.tests[model.tests[0]].id)), list, after);
+  return panel("own-budgets", "Budgets", model.tests.length === 1 && make("p", { class: "facts" }, path(overview.tests[model.tests[0]].id)), list, after);
 };
 
 const operatorsPanel = (data) => {
