@@ -54,6 +54,7 @@ class How(NamedTuple):
         latency: whether the calls are timed.
         announce: called before a measurement that will take long.
         notes: what a reader of the figures must know.
+        attention: `fused` or `math`, on meta.
     """
 
     device: str
@@ -63,6 +64,7 @@ class How(NamedTuple):
     latency: bool = False
     announce: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
+    attention: str = "fused"
 
     @property
     def where(self) -> str:
@@ -151,7 +153,14 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
     try:
         if how.latency:
             check_clock(resolve(how.device))
-        profiles = repeat(model, calls, device=how.device, backward=how.backward, flops_per_mac=how.flops_per_mac)
+        profiles = repeat(
+            model,
+            calls,
+            device=how.device,
+            backward=how.backward,
+            flops_per_mac=how.flops_per_mac,
+            attention=how.attention,
+        )
         if how.latency:
             ((called, specification),) = calls
             profiles = [

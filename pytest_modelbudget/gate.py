@@ -166,6 +166,7 @@ def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Setting
     return subjects.profiles(
         subject,
         flops_per_mac=settings.flops_per_mac,
+        attention=settings.attention,
         device=limit.device or settings.device,
         metric=limit.metric,
         inputs=limit.inputs,

@@ -45,12 +45,12 @@ class ModelBudget:
     def profile(
         self, model: nn.Module, args: Any = (), kwargs: dict[str, Any] | None = None, **options: Any
     ) -> Profile:
-        """As `pytest_modelbudget.profile`, on the configured device and with the configured FLOPs per MAC."""
+        """As `pytest_modelbudget.profile`, with the configured device, FLOPs per MAC and kernel of attention."""
         __tracebackhide__ = True
         from pytest_modelbudget.profiling.run import profile
 
-        options = {"device": self._settings.device, "flops_per_mac": self._settings.flops_per_mac, **options}
-        return profile(model, args, kwargs, **options)
+        configured = {name: getattr(self._settings, name) for name in ("device", "flops_per_mac", "attention")}
+        return profile(model, args, kwargs, **{**configured, **options})
 
     def check(self, model: nn.Module, args: Any = (), kwargs: dict[str, Any] | None = None, **limits: Any) -> None:
         """Profile one call of a model and fail the test at once if a limit is exceeded.
@@ -105,6 +105,7 @@ class ModelBudget:
             flops_per_mac=self._settings.flops_per_mac,
             backward=limit.metric.backward,
             root=self._item.config.rootpath,
+            attention=self._settings.attention,
         )
         if limit.metric.source is Origin.CLOCK:
             how = how._replace(latency=True, device="cpu" if how.device == "auto" else how.device)

@@ -27,6 +27,7 @@ class Settings(NamedTuple):
         device: where to measure: `auto`, `meta`, `cpu`, `cuda:1`, …
         uncounted: what an operator of unknown cost does where compute is limited.
         flops_per_mac: how many FLOPs one multiply-accumulate counts for, 1 or 2.
+        attention: which kernel memory and traffic of an abstract run are those of: `fused` or `math`.
         inputs: the fixture with what models are called with where neither test nor mark says.
         baseline: the file; a relative path starts at the rootdir.
         max_growth: how much every observed test may grow over the baseline, as it is written: `1%`.
@@ -41,6 +42,7 @@ class Settings(NamedTuple):
     device: str = "auto"
     uncounted: str = "fail"
     flops_per_mac: int = 2
+    attention: str = "fused"
     inputs: str | None = None
     baseline: Path = Path("modelbudget-baseline.json")
     max_growth: str | None = None
@@ -170,6 +172,12 @@ def _parse_flops_per_mac(text: str) -> int:
     return int(text)
 
 
+def _parse_attention(text: str) -> str:
+    if text not in ("fused", "math"):
+        raise ValueError(f"{text!r} is not allowed; write fused, or math where the device has no fused kernel")
+    return text
+
+
 def _parse_fixture(text: str) -> str:
     if not text.isidentifier():
         raise ValueError(f"{text!r} is no fixture name")
@@ -244,6 +252,13 @@ OPTIONS = (
         _parse_flops_per_mac,
         "{1,2}",
         "FLOPs of one multiply-accumulate (default: 2); 1 for teams that call MACs FLOPs",
+    ),
+    Option(
+        "attention",
+        _parse_attention,
+        "{fused,math}",
+        "the kernel of attention in abstract runs, for memory and traffic: fused (default), which keeps no scores, or "
+        "math, which keeps them",
     ),
     Option(
         "inputs",

@@ -239,6 +239,7 @@ class Subjects:
         subject: Subject,
         *,
         flops_per_mac: int,
+        attention: str,
         device: str,
         metric: Metric,
         inputs: Inputs | None,
@@ -249,6 +250,7 @@ class Subjects:
         Args:
             subject: the model.
             flops_per_mac: 1 or 2.
+            attention: of abstract runs, `fused` or `math`.
             device: where, or `auto`.
             metric: what is asked for. Where it takes a backward pass and the test ran none, the calls are repeated with
                 one; to be timed they are repeated where the test ran them, unless `device` says otherwise.
@@ -275,7 +277,7 @@ class Subjects:
         # limits keep their inputs alive
         key = (subject.number, device, backward, latency, None if called else id(inputs))
         if key not in self._repeated:
-            how = How(device, flops_per_mac, backward, self._root)
+            how = How(device, flops_per_mac, backward, self._root, attention=attention)
             if latency:
                 how = how._replace(latency=True, announce=partial(self._announce, subject, device), notes=self._notes())
             self._repeated[key] = (

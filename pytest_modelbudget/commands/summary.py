@@ -83,6 +83,12 @@ def add_to(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     measuring.add_argument(
         "--flops-per-mac", type=int, choices=(1, 2), default=2, help="1 where MACs are called FLOPs (default: 2)"
     )
+    measuring.add_argument(
+        "--attention",
+        choices=("fused", "math"),
+        default="fused",
+        help="on meta, count memory and traffic of the fused kernel (default) or of one that keeps the scores",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -186,6 +192,7 @@ def _measured(model: nn.Module, inputs: tuple[Any, Any], options: argparse.Names
                 latency=options.latency,
                 durations=options.durations,
                 flops_per_mac=options.flops_per_mac,
+                attention=options.attention,
             )
     except SubjectError as error:
         raise CommandError(f'{error}; write e.g. --inputs "1,128:int64"') from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from torch import nn
 
-from pytest_modelbudget.profiling.compilation import binaries_among
+from pytest_modelbudget.profiling.compilation import machine_code_among
 from pytest_modelbudget.profiling.parameters import State, states_and_bytes
 from pytest_modelbudget.profiling.sharding import notes_on
 
@@ -27,15 +27,15 @@ class Anatomy(NamedTuple):
         numbers: what the tracker calls the modules, by path; the model itself, `""`, comes first.
         kinds: their classes.
         states: what they hold.
-        binaries: paths of modules that hold machine code.
+        machine_code: by the path of a module, what it runs past PyTorch's dispatcher each time it is called.
         notes: what a reader must know to trust the figures.
     """
 
     numbers: dict[str, int]
     kinds: dict[str, type[nn.Module]]
     states: dict[str, State]
-    binaries: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    machine_code: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
 
     def paths(self) -> dict[int, list[str]]:
         """The paths of each module."""
@@ -53,7 +53,7 @@ class Anatomy(NamedTuple):
             numbers=_below(self.numbers, child),
             kinds=_below(self.kinds, child),
             states=_below(self.states, child),
-            binaries=tuple(_below(dict.fromkeys(self.binaries, True), child)),
+            machine_code=_below(self.machine_code, child),
             notes=self.notes,
         )
 
@@ -70,7 +70,7 @@ def anatomy_of(parts: Parts, numbers: list[int]) -> tuple[Anatomy, tuple[int, in
         dict(zip(paths, numbers, strict=True)),
         {path: type(part) for path, part in parts},
         states,
-        binaries_among(parts),
+        machine_code_among(parts),
         notes_on(parts),
     )
     return anatomy, held

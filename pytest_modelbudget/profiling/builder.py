@@ -87,9 +87,10 @@ class ProfileBuilder:
             ran += works
         for chain, works in (backward or {}).items():
             _add_backward(rows[self._path_of_chain(chain)], uncounted, works)
-        for path in self._anatomy.binaries:
+        for path, names in self._anatomy.machine_code.items():
             if rows[path].calls:
-                uncounted["AOTInductor's machine code"] += rows[path].calls
+                for name in names:
+                    uncounted[name] += rows[path].calls
         peak = None if memory is None or self._flops_per_mac is None else memory.peak()
         for chain, made in () if peak is None else peak.made.items():
             rows[self._path_of_chain(chain)].made += made

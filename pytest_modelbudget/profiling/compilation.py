@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.modules import unobserved
 
 if TYPE_CHECKING:
@@ -56,15 +57,25 @@ def unwarned() -> Iterator[None]:
 _BINARIES = ("torch.export.pt2_archive._package", "torch._inductor.package.package")
 
 
-def binaries_among(parts: Parts) -> tuple[str, ...]:
-    """The paths of modules that hold machine code of AOTInductor, of whose work little or nothing can be seen."""
-    if not any(name in sys.modules for name in _BINARIES):
-        return ()
-    return tuple(
-        path
-        for path, part in parts
-        if any(type(value).__name__ == "AOTICompiledModel" for value in vars(part).values())
-    )
+def machine_code_among(parts: Parts) -> dict[str, tuple[str, ...]]:
+    """By the path of a module, what runs past the dispatcher when it is called, so that nothing can be seen of it.
+
+    That is machine code of AOTInductor, and what TorchScript has made operators of oneDNN of
+    (`torch.jit.optimize_for_inference`).
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    may_be_binaries = any(name in sys.modules for name in _BINARIES)
+    scripts: set[int] = set()  # and what is in them
+    for path, part in parts:
+        names: list[str] = []
+        if may_be_binaries and any(type(value).__name__ == "AOTICompiledModel" for value in vars(part).values()):
+            names.append("AOTInductor's machine code")
+        if isinstance(part, torch.jit.ScriptModule) and id(part) not in scripts:
+            scripts.update(map(id, part.modules()))
+            names += [kind for kind in internals.kinds_of_nodes(part) if kind.lower().startswith("prim::mkldnn")]
+        if names:
+            found[path] = tuple(names)
+    return found
 
 
 class _StanceSetter(MetaPathFinder, Loader):

@@ -35,11 +35,13 @@ __all__ = [
     "admit_higher_order_operators",
     "autograd_sequence_number",
     "below_autograd",
+    "constants_of",
     "current_autograd_node",
     "entry_of",
     "has_composite_kernel",
     "is_propagating_shards",
     "is_tracing",
+    "kinds_of_nodes",
     "make_parameter",
     "run_composite_kernel",
     "run_dense_kernel",
@@ -232,6 +234,34 @@ def _pass_on(operator: HigherOrderOperator, mode: TorchDispatchMode, *args: Any,
 
 
 _ASKED_FOR = hasattr(TorchDispatchMode, "supports_higher_order_operators")
+
+
+def kinds_of_nodes(script: torch.jit.ScriptModule) -> list[str]:
+    """The kinds of all nodes in the graph of a scripted module, such as `aten::linear`."""
+    return [node.kind() for node in _nodes(script)]
+
+
+def constants_of(script: torch.jit.ScriptModule) -> list[torch.Tensor]:
+    """The tensors that the graph of a scripted module uses, as a frozen one does its weights."""
+    return [
+        node.t("value")
+        for node in _nodes(script)
+        if node.kind() in ("prim::Constant", "prim::ConstantMKLDNNTensor")
+        and node.hasAttribute("value")
+        and node.kindOf("value") == "t"
+        and node.output().uses()
+    ]
+
+
+def _nodes(script: torch.jit.ScriptModule) -> Iterator[Any]:
+    if not hasattr(script, "forward"):
+        return
+    graph = script.inlined_graph  # made for us: gone with this name, and its nodes with it
+    pending: list[Any] = [graph]
+    while pending:
+        for node in pending.pop().nodes():
+            yield node
+            pending += node.blocks()
 
 
 def make_parameter(kind: type[torch.nn.Parameter], data: torch.Tensor, requires_grad: bool) -> torch.nn.Parameter:

@@ -168,10 +168,16 @@ def _holds_packed(module: nn.Module) -> bool:
     return not _PACKED.isdisjoint(map(type, module.__dict__.values()))
 
 
-_PACKED = frozenset({torch.ScriptObject})
+_PACKED = frozenset({torch.ScriptObject, torch.ScriptModule})
 
 
 def _packed(module: nn.Module) -> Iterator[tuple[object, _Held]]:
+    if isinstance(module, torch.jit.ScriptModule) and not hasattr(module, "training"):
+        # Frozen: its parameters are constants of its graph, as are its buffers.
+        for tensor in internals.constants_of(module):
+            if tensor.is_floating_point() or tensor.is_complex():
+                held = _held(tensor, is_parameter=True)
+                yield held.storages[0].key, held
     for value in vars(module).values():
         if type(value) is torch.ScriptObject:
             # Cells hold their biases themselves and in what they pack.

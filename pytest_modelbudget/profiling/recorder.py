@@ -114,14 +114,14 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: tuple[type, ...], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Execute `func` and book it."""
-        manner = _manners.get(id(func)) or _manner(func)
-        if types or not manner.is_plain or is_compiling() or _is_tracing():
-            return self._specially(manner, types, args, kwargs or {})
+        manner = _manners.get(id(func))
+        if manner is None or types or not manner.is_plain or is_compiling() or _is_tracing():
+            return self._specially(func, types, args, kwargs or {})
         try:
             output = manner.run(*args, **kwargs) if kwargs else manner.run(*args)
         except RuntimeError:
             output = _execute_with_tensors(func, args, kwargs or {})
-        self._book(manner, args, kwargs, output, sys._getframe(1))
+        self._book(manner, args, kwargs, output, sys._getframe().f_back)  # None in threads of TorchScript
         return output
 
     def _book(
@@ -171,11 +171,8 @@ class Recorder(TorchDispatchMode):
         memo.remember(key, known)
         return known
 
-    def _specially(
-        self, manner: _Manner, types: tuple[type, ...], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Execute and book what is not an ordinary operator on ordinary tensors."""
-        func = manner.func
+    def _specially(self, func: Any, types: tuple[type, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Execute and book what is not known to be an ordinary operator on ordinary tensors."""
         if internals.FunctionalTensor in types:
             return func(
                 *args, **kwargs
@@ -185,6 +182,7 @@ class Recorder(TorchDispatchMode):
         if is_compiling():
             return func(*args, **kwargs)
         frame = sys._getframe(1).f_back
+        manner = _manners.get(id(func)) or _manner(func)  # not earlier: subclasses ask for what is no operator
         if isinstance(func, internals.HigherOrderOperator):
             output = internals.run_dense_kernel(func, self, *args, **kwargs)
             if output is NotImplemented:

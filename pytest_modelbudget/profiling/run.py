@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker
-from pytest_modelbudget.profiling.abstract.environment import one_at_a_time
+from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, without_garbage_collection
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_modelbudget.profiling.profile import Profile
+
+
+ATTENTION = ("fused", "math")
 
 
 class UnseenWorkError(RuntimeError):
@@ -43,6 +46,7 @@ def profile(
     latency: bool = False,
     durations: bool = False,
     flops_per_mac: int = 2,
+    attention: str = "fused",
 ) -> Profile:
     """Profile one call of a model.
 
@@ -59,13 +63,15 @@ def profile(
         latency: also time the call, on a real device: its median wall time, warmed up and synchronised.
         durations: also time each module, on a real device.
         flops_per_mac: 2, or 1 where MACs are called FLOPs.
+        attention: the kernel whose memory and traffic a run on `meta` counts: `"fused"`, which keeps no scores, or
+            `"math"`, which does, as devices without a fused kernel. MACs are the same.
 
     Returns:
         The figures of the call; those that were not measured are None.
 
     Raises:
         TypeError: `model` is no `nn.Module`.
-        ValueError: `device` is no device, or `flops_per_mac` neither 1 nor 2.
+        ValueError: `device` is no device, `flops_per_mac` neither 1 nor 2, or `attention` not one of the two.
         DeviceUnavailableError: the device is not on this machine.
         UninitializedModelError: a lazy module has not seen its first input.
         NoClockError: time was asked for on `meta`.
@@ -79,6 +85,8 @@ def profile(
         raise TypeError(f"profile() takes an nn.Module, not {type(model).__name__}: pass {what}")
     if flops_per_mac not in (1, 2):
         raise ValueError(f"flops_per_mac={flops_per_mac!r} is not allowed: write 2, or 1 where MACs are called FLOPs")
+    if attention not in ATTENTION:
+        raise ValueError(f"attention={attention!r} is not allowed: write one of {', '.join(map(repr, ATTENTION))}")
     if not isinstance(args, (tuple, list)):
         args = (args,)
     if latency or durations:
@@ -88,7 +96,9 @@ def profile(
         check_clock(resolve(device))
     specification = specify(model, tuple(args), dict(kwargs or {}), at_once=True)
     calls = [(model, specification)]
-    figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac)[0][0]
+    figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac, attention=attention)[
+        0
+    ][0]
     if latency:
         figures = timed(figures, *calls[0], device)
     if durations:
@@ -119,6 +129,7 @@ def repeat(
     device: str = "auto",
     backward: bool = False,
     flops_per_mac: int = 2,
+    attention: str = "fused",
 ) -> list[tuple[Profile, int]]:
     """Repeat recorded calls of a model or of its parts on a device: one profile of all of them.
 
@@ -128,6 +139,7 @@ def repeat(
         device: as in `profile`.
         backward: as in `profile`.
         flops_per_mac: as in `profile`.
+        attention: as in `profile`.
 
     Returns:
         As `Observation.profiles`.
@@ -137,9 +149,10 @@ def repeat(
     """
     where = resolve(device)
     check_runs_alone(paths_of(model))
-    with one_at_a_time, unobserved():
+    # A full collection of garbage takes longer than most runs.
+    with one_at_a_time, unobserved(), without_garbage_collection() if where.type == "meta" else nullcontext():
         if where.type == "meta":
-            observation, number, notes = _abstractly_somehow(model, calls, backward=backward)
+            observation, number, notes = _abstractly_somehow(model, calls, backward=backward, attention=attention)
             allocated = None
         else:
             observation, number, allocated = _for_real(model, calls, where, backward=backward)
@@ -163,18 +176,20 @@ _Ran = tuple[Observation, int, tuple[str, ...]]
 _NEEDS_AUTOGRAD = ("does not require grad", "to have been used in the graph", "invalid gradient at index")
 
 
-def _abstractly_somehow(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], *, backward: bool) -> _Ran:
+def _abstractly_somehow(
+    model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]], *, backward: bool, attention: str
+) -> _Ran:
     """The fast way first. A run leaves no trace, so another can follow for a model that needs more."""
     autograd = backward
     try:
-        return _abstractly(model, calls, autograd=autograd, backward=backward)
+        return _abstractly(model, calls, autograd=autograd, backward=backward, attention=attention)
     except DataDependentError:
         pass
     except RuntimeError as error:
         if backward or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
             raise
         autograd = True  # the model differentiates in its forward, as a force field does
-    return _abstractly(model, calls, autograd=autograd, backward=backward, literals=True)
+    return _abstractly(model, calls, autograd=autograd, backward=backward, attention=attention, literals=True)
 
 
 def _abstractly(
@@ -183,8 +198,14 @@ def _abstractly(
     *,
     autograd: bool,
     backward: bool,
+    attention: str,
     literals: bool = False,
 ) -> _Ran:
+    if any(tensor.layout is torch.jagged for _, call in calls for tensor in tensors_of((call.args, call.kwargs))):
+        raise DataDependentError(
+            "the model is called with a jagged tensor, which keeps its lengths on the device of data that an abstract "
+            'run does not have: measure this model on a real device, with device="cpu"'
+        )
     observation = Observation(tracker=RunTracker(autograd=autograd))
     # Looked at before the twins are in: originals may share storages.
     number = observation.look_at(model)
@@ -192,7 +213,10 @@ def _abstractly(
         if module is not model:
             observation.look_at(module)
     with AbstractExecution(
-        [model, *(module for module, _ in calls)], autograd=autograd, literals=literals
+        [model, *(module for module, _ in calls)],
+        autograd=autograd,
+        literals=literals,
+        fuses_attention=attention == "fused",
     ) as execution:
         for module, specification in calls:
             _set_flags(module, specification)

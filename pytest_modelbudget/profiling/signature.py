@@ -33,7 +33,7 @@ def signature(
     func: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None,
-    level: bool = False,
+    level: bool | str = False,
     tainted: Container[int] = frozenset(),
     *,
     _default_dtype: Callable[[], torch.dtype] = torch.get_default_dtype,

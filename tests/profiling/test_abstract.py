@@ -687,3 +687,28 @@ def test_a_literal_that_is_lost_does_not_cost_a_second_run_unless_it_is_looked_a
 
 def test_copying_to_the_cpu_is_no_look_at_values():
     as_on_cpu(lambda linear, x: linear(linear(x).to("cpu")).cpu(), _X)
+
+
+def test_constants_and_abstract_tensors_meet_in_one_operator():
+    class Mixes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            positions = torch.arange(8.0)
+            y = torch.cat([self.linear(x), positions.expand(2, 8), torch.ones(2, 8, device=x.device)])
+            y = torch.where(positions > 3, y, torch.zeros(()))
+            y[:, : int((positions > 3).sum())] = 0
+            return torch.stack([y[0], positions]) @ self.linear.weight, torch.einsum("ij,j->i", y, positions)
+
+    # The linear layer, 2 x 8 by 8 x 8, and 6 x 8 by 8.
+    for device in ("meta", "cpu"):
+        assert profile(Mixes(), torch.zeros(2, 8), device=device).macs == 128 + 128 + 48
+
+
+def test_a_jagged_tensor_needs_a_device_for_its_lengths():
+    ragged = torch.nested.nested_tensor([torch.zeros(2, 8), torch.zeros(3, 8)], layout=torch.jagged)
+    assert profile(nn.Linear(8, 8), ragged, device="cpu").macs == (2 + 3) * 8 * 8
+    with pytest.raises(DataDependentError, match=r'called with a jagged tensor.*device="cpu"'):
+        profile(nn.Linear(8, 8), ragged)

@@ -151,3 +151,36 @@ def test_transformers(name: str, torchvision: ModuleType) -> None:
 )
 def test_training_steps(model: nn.Module, shape: tuple[int, ...]) -> None:
     as_on_cpu(model, torch.zeros(shape), backward=True)
+
+
+class SelfAttention(nn.Module):
+    """Two heads of 8 over 256 tokens: their scores take 2 x 256 x 256 x 4 bytes, the operands 16 KiB each."""
+
+    SCORES = 2 * 256 * 256 * 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * self.scale
+        return nn.functional.scaled_dot_product_attention(x, x, x)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_attention_keeps_its_scores_where_it_is_not_fused(backward):
+    model, x = SelfAttention(), torch.empty(1, 2, 256, 8)
+    fused = profile(model, x, backward=backward)
+    math = profile(model, x, backward=backward, attention="math")
+    assert fused.macs == math.macs == 2 * 256 * 256 * (8 + 8)
+    assert fused.backward_flops == math.backward_flops
+    assert fused.memory < SelfAttention.SCORES
+    # The scores and their softmax are there at once, each is written and read, and the backward pass has them again.
+    assert math.memory >= 2 * SelfAttention.SCORES
+    assert math.traffic - fused.traffic >= 4 * SelfAttention.SCORES
+    assert profile(model, x, backward=backward).memory == fused.memory  # nothing of one is taken for the other
+
+
+def test_there_are_two_kernels_of_attention():
+    with pytest.raises(ValueError, match=r"attention='flash' is not allowed: write one of 'fused', 'math'"):
+        profile(SelfAttention(), torch.empty(1, 2, 4, 8), attention="flash")

@@ -371,3 +371,23 @@ def test_what_somebody_outside_kept_is_said():
     assert len(notes) == 1
     assert "aten::relu" in notes[0]
     assert profile(nn.Linear(8, 8), _X).notes == ()
+
+
+def test_what_a_model_holds_deep_down_is_as_before():
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+            self.store: list[Any] = [0]
+            self.outermost = self.store
+            for _ in range(2000):  # deeper than Python recurses
+                self.outermost = [{"inner": self.outermost}]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x)
+            self.store.append(y)
+            return y
+
+    model = Deep()
+    assert profile(model, _X).notes == ()
+    assert model.store == [0]

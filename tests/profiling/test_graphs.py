@@ -122,3 +122,35 @@ def test_machine_code_of_aot_inductor_is_work_of_unknown_cost(monkeypatch: pytes
     figures = watch.profile(model)
     assert figures.uncounted == {"AOTInductor's machine code": 1}
     assert figures.macs == 2 * (CONVOLUTION + LAYER)
+
+
+class Convolves(nn.Module):
+    """8x8 to 6x6: 36 x 4 x 3 x 9 = 3,888 MACs, then 144 x 5 = 720; 112 and 725 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(144, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.conv(x)).flatten(1))
+
+
+def test_the_weights_of_a_frozen_script_are_constants_of_its_graph():
+    frozen = torch.jit.freeze(torch.jit.script(Convolves().eval()))
+    assert not [*frozen.parameters()]
+    for device in ("cpu", "meta"):
+        figures = profile(frozen, torch.zeros(1, 3, 8, 8), device=device)
+        assert (figures.params, figures.trainable_params, figures.size) == (837, 0, 837 * 4)
+        assert (figures.macs, figures.uncounted) == (3888 + 720, {})
+    inside = profile(nn.Sequential(frozen, nn.Linear(5, 2)), torch.zeros(1, 3, 8, 8))
+    assert (inside.params, inside.modules["0"].params) == (837 + 12, 837)
+
+
+def test_kernels_that_a_script_calls_past_the_dispatcher_are_unknown():
+    script = torch.jit.optimize_for_inference(torch.jit.script(Convolves().eval()))
+    if "prim::mkldnn_convolution" not in str(script.graph):
+        pytest.skip("this PyTorch was built without oneDNN")
+    figures = profile(script, torch.zeros(1, 3, 8, 8), device="cpu")
+    assert (figures.macs, figures.params) == (720, 837)
+    assert figures.uncounted == {"prim::mkldnn_convolution": 1}

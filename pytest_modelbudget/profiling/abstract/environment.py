@@ -25,7 +25,7 @@ def undisturbed() -> Iterator[None]:
     """A block in which a model runs for nobody's sight but ours: the same numbers each time, and no trace of it."""
     with one_at_a_time, ExitStack() as stack:
         stack.enter_context(_same_random_numbers())
-        stack.enter_context(_no_garbage_collection())
+        stack.enter_context(without_garbage_collection())
         stack.enter_context(_same_defaults())
         stack.enter_context(_one_thread())
         # Whatever a model has to say of its arguments, it says when the user calls it.
@@ -56,7 +56,7 @@ def _same_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
     """Cycles would be freed at the whim of the collector, and a full collection takes longer than most runs."""
     enabled = gc.isenabled()
     gc.disable()

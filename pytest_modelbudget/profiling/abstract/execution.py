@@ -39,11 +39,15 @@ class AbstractExecution:
         autograd: whether a backward pass follows. Without, operators are seen above the composites that make them
             up, which is faster; the figures are the same.
         literals: whether the values of literals are kept; see `literals.py`.
+        fuses_attention: whether scaled dot product attention is one operator, or what it does without one.
     """
 
-    def __init__(self, models: Iterable[nn.Module], *, autograd: bool, literals: bool = False) -> None:
+    def __init__(
+        self, models: Iterable[nn.Module], *, autograd: bool, literals: bool = False, fuses_attention: bool = True
+    ) -> None:
         self._models = tuple(models)
         self._autograd = autograd
+        self._fuses_attention = fuses_attention
         self._literals = literals
         self._journal = Journal()
         self._trackers: list[RunTracker] = []
@@ -72,8 +76,12 @@ class AbstractExecution:
         """
         self._trackers.append(tracker)
         with ExitStack() as stack:
-            stack.enter_context(fused_kernels() if self._autograd else internals.below_autograd())
-            stack.enter_context(AbstractMode(tracker, self._journal, self._protection.twin, autograd=self._autograd))
+            fuses = self._fuses_attention
+            stack.enter_context(fused_kernels(attention=fuses) if self._autograd else internals.below_autograd())
+            twin = self._protection.twin
+            stack.enter_context(
+                AbstractMode(tracker, self._journal, twin, autograd=self._autograd, fuses_attention=fuses)
+            )
             if self._literals:
                 stack.enter_context(RealLiterals())
             try:

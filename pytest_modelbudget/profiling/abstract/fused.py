@@ -23,10 +23,11 @@ _OF_ONEDNN = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @contextmanager
-def fused_kernels() -> Iterator[None]:
-    """Let scaled dot product attention and LSTMs on meta tensors be fused operators in the block."""
+def fused_kernels(*, attention: bool) -> Iterator[None]:
+    """Let LSTMs, and scaled dot product `attention`, on meta tensors be fused operators in the block."""
     library = torch.library.Library("aten", "IMPL")
-    library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
+    if attention:
+        library.impl("scaled_dot_product_attention", _attention, "AutogradMeta")
     library.impl("lstm.input", _lstm, "AutogradMeta")
     try:
         yield

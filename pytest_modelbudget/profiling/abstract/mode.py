@@ -78,6 +78,7 @@ class AbstractMode(TorchDispatchMode):
         journal: takes note of what is written.
         twin: the meta twin of a parameter that was reached past its module.
         autograd: whether autograd records above this mode.
+        fuses_attention: whether scaled dot product attention is one operator.
     """
 
     supports_higher_order_operators = True
@@ -89,6 +90,7 @@ class AbstractMode(TorchDispatchMode):
         twin: Callable[[Tensor], Tensor],
         *,
         autograd: bool,
+        fuses_attention: bool,
     ) -> None:
         super().__init__()
         internals.admit_higher_order_operators(type(self))
@@ -100,6 +102,7 @@ class AbstractMode(TorchDispatchMode):
         self._autograd = autograd
         self._floats_abstract = autograd
         """Whether floating tensors are abstract also where they are made: for autograd, and inside of composites."""
+        self._fuses_attention = fuses_attention
         self._parts: list[_Parts] = []
         """Of the composite operators that are being taken apart, innermost last."""
         self._depends_on_values = False
@@ -121,7 +124,8 @@ class AbstractMode(TorchDispatchMode):
         """Answer from memory, or find the answer out and remember it."""
         if types and any(map(dispatches_itself, types)):
             return NotImplemented  # let the subclass say what it is made of: those operators come by here
-        key = signature(func, args, kwargs, self._floats_abstract, self._tainted)
+        level = self._floats_abstract if self._fuses_attention else _UNFUSED[self._floats_abstract]
+        key = signature(func, args, kwargs, level, self._tainted)
         if key is not None:
             try:
                 answer = _recall(key)
@@ -250,7 +254,7 @@ class AbstractMode(TorchDispatchMode):
         """The result of an operator that writes nothing, and what it did."""
         args, kwargs = on_device(func, args, kwargs, META, always=constants.makes_tensors(func))
         kwargs = _without_generator(kwargs)
-        ruled = rules.answer(func, args, kwargs)
+        ruled = rules.answer(func, args, kwargs) if self._fuses_attention or func is not _ATTENTION else None
         if ruled is not None:
             output, counted, counted_args, beside = ruled
             works = self._works(counted, counted_args, {}, (output, *beside) if beside else output)
@@ -384,6 +388,8 @@ def _own_bytes(found: _Found) -> int | None:
 
 
 _recall = memo.get
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_UNFUSED = ("unfused", "unfused, floats abstract")  # levels of answers without fused attention
 _DYNAMO = "torch._dynamo"
 # `tolist` and `numpy(force=True)` ask for them, also where nothing is pending; nobody else does on real numbers.
 _BEFORE_READING = frozenset({torch.ops.aten.resolve_conj.default, torch.ops.aten.resolve_neg.default})

@@ -23,7 +23,6 @@ SMALL = 1 << 20
 """Elements up to which constants are worth having for real: they may steer the model, and take no time to compute."""
 
 _empty_strided = torch.empty_strided
-_DEPTH = 6  # of containers and plain objects below a module
 _DICTS = (dict, OrderedDict, defaultdict)
 _CONTAINERS = frozenset({*_DICTS, list, set})
 _PLAIN = frozenset({Tensor, nn.Parameter})
@@ -59,8 +58,7 @@ class Protection:
         """Note what the models hold, then put the twins in."""
         try:
             tables: list[Any] = []
-            for model in self._models:
-                self._note(model, _DEPTH, tables)
+            self._note(self._models, tables)
             for table in tables:
                 entries: Iterable[tuple[Any, Any]] = enumerate(table) if isinstance(table, list) else table.items()
                 for key, value in entries:
@@ -109,34 +107,36 @@ class Protection:
 
     # -- what a model holds -------------------------------------------------------------------------------------
 
-    def _note(self, value: Any, depth: int, tables: list[Any]) -> None:
-        """Note a value and what can be reached from it."""
-        kind = type(value)
-        if kind in _LEAVES or id(value) in self._seen or not depth:
-            return
-        try:
-            family = self._families[kind]
-        except KeyError:
-            family = self._families[kind] = _family(kind)
-        if family is nn.Module:
-            self._note_module(value, tables)
-        elif family is torch.jit.ScriptModule:
-            self._note_script(value, tables)
-        elif family is list:
-            self._note_container(value, depth, tables)
-        elif family is tuple:
-            for item in value:
-                self._note(item, depth - 1, tables)
-        elif family is object:
-            attributes = getattr(value, "__dict__", None)
-            if type(attributes) is dict:
-                self._seen[id(value)] = value
-                self._attributes.append((value, kind, attributes.copy()))
-                for item in attributes.values():
-                    self._note(item, depth - 1, tables)
+    def _note(self, values: Iterable[Any], tables: list[Any]) -> None:
+        """Note values and whatever can be reached from them, however deep; collect the tables that tensors stand in."""
+        pending = [*values]
+        while pending:
+            value = pending.pop()
+            kind = type(value)
+            if kind in _LEAVES or id(value) in self._seen:
+                continue
+            try:
+                family = self._families[kind]
+            except KeyError:
+                family = self._families[kind] = _family(kind)
+            if family is None:
+                continue
+            self._seen[id(value)] = value
+            if family is nn.Module:
+                self._note_module(value, tables, pending)
+            elif family is torch.jit.ScriptModule:
+                self._note_script(value, tables)
+            elif family is list:
+                self._note_container(value, tables, pending)
+            elif family is tuple:
+                pending += value
+            else:
+                attributes = getattr(value, "__dict__", None)
+                if type(attributes) is dict:
+                    self._attributes.append((value, kind, attributes.copy()))
+                    pending += attributes.values()
 
-    def _note_module(self, module: nn.Module, tables: list[Any]) -> None:
-        self._seen[id(module)] = module
+    def _note_module(self, module: nn.Module, tables: list[Any], pending: list[Any]) -> None:
         attributes = module.__dict__
         self._attributes.append((module, type(module), attributes.copy()))
         values = (*attributes.values(),)
@@ -154,11 +154,11 @@ class Protection:
                 self._filled.append((container, container.copy()))
                 tables.append(container)
             else:
-                self._note_container(container, _DEPTH, tables)
+                pending.append(container)
         for position in plan.others:
             value = values[position]
             if type(value) is not tuple or not _LEAVES.issuperset(map(type, value)):
-                self._note(value, _DEPTH, tables)
+                pending.append(value)
 
     def _note_script(self, script: torch.jit.ScriptModule, tables: list[Any]) -> None:
         """Its parts hold their tensors in C++, behind tables whose entries can be replaced but not removed."""
@@ -168,20 +168,15 @@ class Protection:
                 self._filled.append((table, dict(table.items())))
                 tables.append(table)
 
-    def _note_container(self, container: Any, depth: int, tables: list[Any]) -> None:
-        if id(container) in self._seen:
-            return
-        self._seen[id(container)] = container
+    def _note_container(self, container: Any, tables: list[Any], pending: list[Any]) -> None:
         if not container:
             self._empty.append(container)
             return
         self._filled.append((container, container.copy()))
-        items = container.values() if isinstance(container, dict) else container
         # RNNs keep a flat list of their parameters beside the table.
         if isinstance(container, list) and any(isinstance(item, nn.Parameter) for item in container):
             tables.append(container)
-        for item in items:
-            self._note(item, depth - 1, tables)
+        pending += container.values() if isinstance(container, dict) else container
 
 
 class _Plan(NamedTuple):
