@@ -71,6 +71,7 @@ class _Manner(NamedTuple):
 memo: Memo[_Known] = Memo()
 _recall = memo.get
 _is_tracing = internals.is_tracing
+_is_grad_enabled = torch.is_grad_enabled
 _manners: dict[int, _Manner] = {}
 
 
@@ -135,7 +136,9 @@ class Recorder(TorchDispatchMode):
         if manner.is_memorable:
             if edition() is not memo.edition:
                 memo.hold_for(edition())
-            key = signature(manner.func, (*args, output) if manner.by_output else args, kwargs)
+            # Some kernels return less where no gradient will be asked for.
+            operands = (*args, output) if manner.by_output else args
+            key = signature(manner.func, operands, kwargs, _is_grad_enabled())
         else:
             key = None
         try:

@@ -109,3 +109,12 @@ def test_a_cost_that_follows_from_values_is_worked_out_each_time(scan: Any, empt
     for lengths in ([1, 2], [3, 4]):
         watch(model, torch.ones(2, 4), torch.tensor(lengths))
     assert [profile.macs for profile, _ in watch.profiles(model)] == [3, 7]
+
+
+def test_with_and_without_gradients_are_other_questions(empty_memo: None, watch: Any) -> None:
+    # The fused layer returns a workspace for its backward pass, or nothing in its place.
+    model = nn.LSTM(8, 16)
+    for grad in (True, False, True):
+        with torch.set_grad_enabled(grad):
+            watch(model, torch.ones(5, 2, 8))
+    assert {profile.macs for profile, _ in watch.profiles(model)} == {5 * 2 * 4 * 16 * (8 + 16)}
