@@ -16,7 +16,7 @@ from pytest_modelbudget.metrics import MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.relative import numbered
 from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
-from pytest_modelbudget.result import result_of
+from pytest_modelbudget.result import body_failed, result_of
 from pytest_modelbudget.subject import Subjects
 from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
 
@@ -35,26 +35,71 @@ if TYPE_CHECKING:
     Judge = Callable[[Limit, str, Calls, Uncounted], list[Verdict]]
 
 
-def observe(item: pytest.Item, budget: Budget, settings: Settings) -> Generator[None, object, object]:
+def observe(
+    item: pytest.Item, budget: Budget, settings: Settings, resolve: Callable[[], Budget]
+) -> Generator[None, object, object]:
     """Observe the body of a test, then hold its budget against what was seen.
+
+    Args:
+        item: the test.
+        budget: as it is before the body.
+        settings: of the test.
+        resolve: finds the budget as it is after the body, which may have added marks.
 
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
     observation = observation_for(budget.limits, settings)
     failed_before = item.session.testsfailed
+    passed = None
     try:
         with observation.under(_running_frame()):
             result = yield
+        if not body_failed(item, failed_before):
+            passed = resolve()
     except BaseException:
         result_of(item).verdicts += unjudged(budget)
         raise
-    # unittest keeps failures and skips instead of raising them, and failed subtests are counted as they come.
-    if getattr(item, "_excinfo", None) or item.session.testsfailed > failed_before:
+    if passed is None:
         result_of(item).verdicts += unjudged(budget)
     else:
-        judge_test(item, observation, budget.limits, settings)
+        late = [limit for limit in passed.limits if limit not in budget.limits]
+        unseen = [limit for limit in late if not observation.covers(observation_for([limit], settings))]
+        seen = [limit for limit in passed.limits if limit not in unseen]
+        judge_test(item, observation, seen, settings, list(map(_too_late, unseen)))
     return result
+
+
+def judge_unobserved(item: pytest.Item, budget: Budget, settings: Settings) -> None:
+    """Judge the marks that a test has added to itself although nothing of it was observed.
+
+    What a model holds can be said of one that a mark or the hook names; nobody knows which ones the test used.
+
+    Raises:
+        BudgetExceeded: a limit does not hold, or cannot be judged any more.
+    """
+    subjects = Subjects(item, Observation(compute=False))
+    verdicts: list[Verdict] = []
+    for limit in budget.limits:
+        if limit.source.everywhere:
+            continue  # it is for observed tests
+        try:
+            is_known = not limit.metric.needs_call and subjects.is_named(limit.model)
+        except SubjectError as error:
+            verdicts.append(_without_figure(limit, "", error))
+            continue
+        verdicts += _judge(limit, item, subjects, settings) if is_known else [_too_late(limit)]
+    settle(item, verdicts)
+
+
+def _too_late(limit: Limit) -> Verdict:
+    reason = (
+        "its mark was added while the test ran, which was not observed for it: decorate the test, or add the mark in a "
+        "fixture"
+    )
+    if not limit.relative:
+        reason += f"; inside a test, write `with modelbudget.limit({limit.metric.name}=...):`"
+    return Verdict(limit, Outcome.INVALID, "", reason=reason)
 
 
 def observation_for(limits: Iterable[Limit], settings: Settings) -> Observation:
@@ -72,8 +117,14 @@ def observation_for(limits: Iterable[Limit], settings: Settings) -> Observation:
     )
 
 
-def judge_test(item: pytest.Item, observation: Observation, limits: Iterable[Limit], settings: Settings) -> None:
-    """Judge every limit against what was observed.
+def judge_test(
+    item: pytest.Item,
+    observation: Observation,
+    limits: Iterable[Limit],
+    settings: Settings,
+    others: Iterable[Verdict] = (),
+) -> None:
+    """Judge every limit against what was observed; `others` are verdicts that stand beside them.
 
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
@@ -87,14 +138,14 @@ def judge_test(item: pytest.Item, observation: Observation, limits: Iterable[Lim
             for profile, _ in observation.profiles(subject.number, settings.flops_per_mac)
         ]
     verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
-    settle(item, [_noted(verdict, strays) for verdict in verdicts] if strays else verdicts)
+    settle(item, [*(_noted(verdict, strays) for verdict in verdicts), *others])
 
 
 _STRAYS = "beside it, matrix products, convolutions or attention ran outside every nn.Module and are in no figure"
 
 
 def _noted(verdict: Verdict, notes: tuple[str, ...]) -> Verdict:
-    if verdict.profile is None:
+    if verdict.profile is None or not notes:
         return verdict
     return replace(verdict, profile=replace(verdict.profile, notes=(*verdict.profile.notes, *notes)))
 

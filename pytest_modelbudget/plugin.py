@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import warnings
     from collections.abc import Callable, Generator, Sequence
 
+    from pytest_modelbudget.budget import Budget
     from pytest_modelbudget.tables import Table
 
 _KEYWORDS = 'model=None, inputs=None, module=None, per="call", device=None, uncounted=None, level="error", message=None'
@@ -249,20 +250,41 @@ class Budgets:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: only the body is observed, and what is printed captured
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        if not self._observes_all and not self._is_marked(item):
-            return (yield)
+        if self._observes_all or self._is_marked(item):
+            # Only now: fixtures and hooks may have added marks.
+            budget, settings = self._budget_of(item)
+            if budget or settings.observe_all:
+                from pytest_modelbudget.gate import observe
+                from pytest_modelbudget.session import collect_results
+
+                collect_results(item.config)
+                # And again behind the body, which may add marks, too.
+                return (yield from observe(item, budget, settings, lambda: self._budget_of(item)[0]))
+        failed_before = item.session.testsfailed
+        result = yield
+        if self._is_marked(item):
+            self._judge_late_marks(item, failed_before)
+        return result
+
+    def _budget_of(self, item: pytest.Item) -> tuple[Budget, Settings]:
         from pytest_modelbudget.marks import MarkError, budget_for
 
         try:
-            # Only now: fixtures and hooks may have added marks.
             budget = budget_for(item, self._settings, self._tables)
-            settings = settings_for(item) if budget else self._settings
+            return budget, settings_for(item) if budget else self._settings
         except (MarkError, ValueError) as error:
             pytest.fail(str(error), pytrace=False)
-        if not budget and not settings.observe_all:
-            return (yield)
-        from pytest_modelbudget.gate import observe
-        from pytest_modelbudget.session import collect_results
 
-        collect_results(item.config)
-        return (yield from observe(item, budget, settings))
+    def _judge_late_marks(self, item: pytest.Item, failed_before: int) -> None:
+        """Judge the marks that a test without a budget has added to itself in its body, which nobody observed."""
+        from pytest_modelbudget.result import body_failed
+
+        if body_failed(item, failed_before):
+            return
+        budget, settings = self._budget_of(item)
+        if budget:
+            from pytest_modelbudget.gate import judge_unobserved
+            from pytest_modelbudget.session import collect_results
+
+            collect_results(item.config)
+            judge_unobserved(item, budget, settings)

@@ -52,6 +52,18 @@ def result_of(item: pytest.Item) -> TestResult:
     return item.stash.setdefault(result_key, TestResult(item.session.testsfailed))
 
 
+def body_failed(item: pytest.Item, failed_before: int) -> bool:
+    """Whether the body of a test failed or was skipped although it raised nothing.
+
+    unittest keeps failures and skips instead of raising them, and failed subtests are counted as they come.
+
+    Args:
+        item: the test.
+        failed_before: `session.testsfailed` before its body.
+    """
+    return bool(getattr(item, "_excinfo", None)) or item.session.testsfailed > failed_before
+
+
 def take_result(item: pytest.Item) -> TestResult | None:
     """What is known of a test, for its report; the next run of the item begins anew."""
     result = item.stash.get(result_key, None)

@@ -83,6 +83,14 @@ class Subjects:
                 raise SubjectError(unmeasurable(kind, self._observation.uninitialized[module]), invalid=True)
         return used or [self._only_one()]
 
+    def is_named(self, name: str | None) -> bool:
+        """Whether a mark, with `model=`, or the hook says which model is under test, whatever the test uses.
+
+        Raises:
+            SubjectError: what the hook says is no model.
+        """
+        return name is not None or self._from_hook is not None
+
     def describe(self, subject: Subject, *, alone: bool) -> str:
         """The model for people: its type, and its name in the test where there are several."""
         kind = self._observation.tracker.numbers.types[subject.number]

@@ -124,6 +124,37 @@ def test_failures_are_never_left_out(suite: Suite):
     assert sum(line.endswith("over") for line in table(run)) == 28
 
 
+DEAD = """
+@pytest.mark.modelbudget(macs="1k", params="1k")
+class TestDead:
+    @pytest.mark.parametrize("number", range({tests}))
+    def test_it(self, number): pass
+"""
+
+
+def test_tests_of_which_an_inherited_limit_measured_nothing_are_listed(suite: Suite):
+    expected = [f"test_it.py::TestDead::test_it[{number}]" for number in range(3)]
+    assert [line.partition(": ")[0] for line in table(suite(DEAD.format(tests=3), "test_it.py"))] == [
+        *expected,
+        "  params  - / 1 K      not measured",
+        "  macs    - / 1 KMACs  not measured",
+    ]
+
+
+def test_many_of_them_are_cut_and_none_are_when_asked(suite: Suite):
+    lines = table(suite(DEAD.format(tests=30), "test_it.py"))
+    assert len([line for line in lines if line.startswith("test_it.py::TestDead::test_it[")]) == 5
+    assert "25 more (-v shows them)" in lines
+    assert sum("[" in line for line in table(suite(DEAD.format(tests=30), "test_it.py", "-v"))) == 30
+
+
+def test_limits_that_measured_nothing_are_not_cut_for_others(suite: Suite):
+    within = "".join(f"@pytest.mark.max_params({100 + n})\ndef test_{n}(): Net()(batch())\n" for n in range(30))
+    lines = table(suite(within + DEAD.format(tests=1), "test_it.py"))
+    assert "test_it.py::TestDead::test_it[0]" in lines
+    assert lines[-1] == "12 more within budget, less used (-v shows them)"
+
+
 def test_a_warning_says_that_it_is_one(suite: Suite):
     run = suite("@pytest.mark.max_params(29, level='warn')\ndef test_it(): Net()(batch())")
     assert table(run)[1] == "  params  58 / 29  ██████████ 200.0 %  over (warning)"

@@ -31,7 +31,7 @@ def eager() -> Iterator[None]:
     Setting the stance imports Dynamo, which takes over a second; most tests never need it. So unless it is loaded
     already, the stance is set when the block itself imports it, as the first use of `torch.compile` does.
     """
-    if _DYNAMO in sys.modules:
+    if dynamo_is_loaded():
         with torch.compiler.set_stance("force_eager"):
             yield
         return
@@ -41,6 +41,11 @@ def eager() -> Iterator[None]:
         yield
     finally:
         finder.close()
+
+
+def dynamo_is_loaded() -> bool:
+    """Whether anything may have been compiled in this process."""
+    return _DYNAMO in sys.modules
 
 
 @contextmanager

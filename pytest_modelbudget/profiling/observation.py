@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget.profiling.anatomy import Anatomy, anatomy_of
 from pytest_modelbudget.profiling.builder import ProfileBuilder
-from pytest_modelbudget.profiling.compilation import eager, unwarned
+from pytest_modelbudget.profiling.compilation import dynamo_is_loaded, eager, unwarned
 from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, paths_of
 from pytest_modelbudget.profiling.recorder import Recorder
@@ -55,6 +55,15 @@ class Observation:
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
         self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note)
+
+    def covers(self, other: Observation) -> bool:
+        """Whether what `other` was made to see has been seen here, too."""
+        return (
+            (self.compute or not other.compute)
+            and (self._specify is not None or other._specify is None)
+            # What ran compiled, if anything did, leaves no trace.
+            and (not self._compiled or other._compiled or not dynamo_is_loaded())
+        )
 
     @contextmanager
     def under(

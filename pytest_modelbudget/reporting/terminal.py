@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     Row = dict[str, Any]
     Results = Mapping[str, Row]
-    Budgets = list[tuple[str, Row, int]]
-    """Node id, verdict, and for how many more tests the verdict stands."""
+    Budgets = list[tuple[str, Row, list[str]]]
+    """Node id, verdict, and the further tests that the verdict stands for."""
 
 _BAR = 10
 _SHORT = 20
-"""How many rows the short table shows; failures always, then the most used."""
+"""How many rows the short table shows; failures and what was not measured always, then the most used."""
+
+_FURTHER = 4
+"""How many further tests the short table names above a limit that measured nothing of them."""
 
 
 def write(
@@ -40,7 +43,7 @@ def write(
         observed: whether to show what was measured of every model, limited or not.
     """
     verdicts: Budgets = [
-        (nodeid, verdict, 0)
+        (nodeid, verdict, [])
         for nodeid, result in results.items()
         for verdict in result["verdicts"]
         if verdict["outcome"] != "incomplete"
@@ -49,8 +52,10 @@ def write(
     rows = failed if verbosity < 0 else verdicts if verbosity else _merged(verdicts)
     shown = rows
     if verbosity == 0 and len(rows) > _SHORT:
-        by_use = sorted(rows, key=lambda row: (not row[1]["failed"], row[1]["relative"], -(row[1]["used"] or 0)))
-        keep = {id(row) for row in by_use[: max(_SHORT, len(failed))]}
+        always = [row for row in rows if row[1]["failed"] or _is_unmeasured(row[1])]
+        others = [row for row in rows if not (row[1]["failed"] or _is_unmeasured(row[1]))]
+        others.sort(key=lambda row: (row[1]["relative"], -(row[1]["used"] or 0)))
+        keep = {id(row) for row in [*always, *others[: max(_SHORT - len(always), 0)]]}
         shown = [row for row in rows if id(row) in keep]
     profiles = _grouped(results) if (observed and verbosity >= 0) or verbosity > 1 else []
     if not shown and not profiles and not unmeasured:
@@ -71,7 +76,7 @@ def write(
 
 def _merged(rows: Budgets) -> Budgets:
     """One row for each limit that holds for many tests: that of the closest test."""
-    merged: dict[object, tuple[str, Row, int]] = {}
+    merged: dict[object, tuple[str, Row, list[str]]] = {}
     for nodeid, verdict, _ in rows:
         source = verdict["source"]
         key: object = (
@@ -80,12 +85,12 @@ def _merged(rows: Budgets) -> Budgets:
             else id(verdict)
         )
         if key not in merged:
-            merged[key] = nodeid, verdict, 0
+            merged[key] = nodeid, verdict, []
             continue
         first, closest, others = merged[key]
         if (verdict["used"] or 0) > (closest["used"] or 0):
-            first, closest = nodeid, verdict
-        merged[key] = first, closest, others + 1
+            first, closest, nodeid = nodeid, verdict, first
+        merged[key] = first, closest, [*others, nodeid]
     return sorted(merged.values(), key=lambda row: row[0])
 
 
@@ -119,18 +124,26 @@ class _Writer:
         width, figures_width = (max(map(len, column), default=0) for column in (names, figures))
         subject = None
         for (nodeid, verdict, others), name, figure in zip(rows, names, figures, strict=True):
-            if subject != (nodeid, verdict["model"]):
-                subject = nodeid, verdict["model"]
+            listed = others if _is_unmeasured(verdict) else []
+            if subject != (nodeid, verdict["model"], listed):
+                subject = nodeid, verdict["model"], listed
                 self._reporter.write_line(f"{nodeid}  {verdict['model']}".rstrip())
+                self._names(listed)
             left = f"  {name:<{width}}  {figure:<{figures_width}}  "
             colour = {"red": True} if verdict["failed"] else {"green": verdict["used"] is not None}
             self._reporter.write(left)
             use = self._use(verdict)
-            if others:
-                use += f"  in {others + 1} tests"
+            if others and not listed:
+                use += f"  in {len(others) + 1} tests"
             self._reporter.write(
                 f"{use if verbosity > 0 else self._shortened(use, self._width - len(left))}\n", **colour
             )
+
+    def _names(self, nodeids: list[str]) -> None:
+        for nodeid in nodeids[:_FURTHER]:
+            self._reporter.write_line(nodeid)
+        if len(nodeids) > _FURTHER:
+            self._reporter.write_line(f"{len(nodeids) - _FURTHER} more (-v shows them)")
 
     def _use(self, verdict: Row) -> str:
         if verdict["measured"] is None:
@@ -194,6 +207,10 @@ class _Writer:
     def _shortened(self, text: str, width: int) -> str:
         width = max(width, _BAR)
         return text if len(text) <= width else text[: width - len(self._ellipsis)] + self._ellipsis
+
+
+def _is_unmeasured(verdict: Row) -> bool:
+    return bool(verdict["outcome"] == "not measured")
 
 
 def _is_time(verdict: Row) -> bool:
