@@ -225,8 +225,10 @@ class Budgets:
         errors = unmatched(self._tables, (item.nodeid for item in items))
         errors += without_fixtures(self._tables, self._settings, items, config)
         if hasattr(config, "workeroutput"):
-            # A worker cannot end the run, and does not know what was selected on the command line.
+            # A worker cannot end the run; without tests it is over before it began, and the controller says why.
             config.workeroutput["modelbudget_unmatched"] = errors
+            if errors and getattr(config, "workerinput", {}).get("modelbudget_full_run"):
+                items.clear()
         elif errors and is_full_run(config):
             raise pytest.UsageError(*errors)
 
@@ -235,6 +237,11 @@ class Budgets:
             from pytest_modelbudget.session import collect_results
 
             collect_results(session.config)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        # A worker does not know what was selected on the command line.
+        node.workerinput["modelbudget_full_run"] = is_full_run(node.config)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

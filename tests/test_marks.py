@@ -21,7 +21,7 @@ def budgets(pytester, monkeypatch):
     def run(*args: str, outcomes: dict[str, int] | None = None, **files: str) -> dict[str, Budget]:
         found: dict[str, Budget] = {}
 
-        def observe(item, budget, settings):
+        def observe(item, budget, settings, resolve):
             found[item.name] = budget
             return (yield)
 

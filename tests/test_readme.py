@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from pytest_modelbudget import hookspecs
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.profiling.run import profile
 from pytest_modelbudget.settings import OPTIONS
@@ -59,6 +61,57 @@ def test_the_tests_in_it_pass(code: str, pytester: pytest.Pytester) -> None:
 @pytest.mark.parametrize("code", SCRIPTS, ids=lambda code: code.split("import ")[1].split()[0].strip(","))
 def test_the_scripts_in_it_run(code: str) -> None:
     exec(compile(HEADER + code, "README.md", "exec"), {})
+
+
+HOOKED = """
+class Trainer:
+    def __init__(self):
+        self.network, self.example = nn.Linear(4, 8), torch.ones(2, 4)
+
+@pytest.fixture
+def trainer():
+    return Trainer()
+
+{marks}
+def test_huge(trainer):
+    pass
+"""
+
+
+def hooks() -> str:
+    (code,) = [code for code in blocks("python") if "# conftest.py" in code]
+    return code
+
+
+def test_each_of_the_hooks_has_an_example() -> None:
+    assert set(re.findall(r"^def (pytest_\w+)", hooks(), re.MULTILINE)) == {
+        name for name in vars(hookspecs) if name.startswith("pytest_modelbudget_")
+    }
+
+
+@pytest.mark.parametrize(("linears", "passed"), [(1, 1), (0, 0)])
+def test_the_hooks_in_it_do_what_they_say(pytester: pytest.Pytester, linears: int, passed: int) -> None:
+    pytester.makeconftest(hooks())
+    marks = f"@pytest.mark.max_linears({linears})\n@pytest.mark.max_macs(64)"
+    pytester.makepyfile(HEADER + HOOKED.format(marks=marks))
+    result = pytester.runpytest_inprocess("-W", "ignore", "--strict-markers", "--modelbudget-report=json:report.json")
+    result.assert_outcomes(passed=passed, failed=1 - passed)
+    report = json.loads(pytester.path.joinpath("report.json").read_text("utf-8"))
+    assert report["run"]["team"] == "vision"
+    (test,) = report["tests"]
+    figures = {verdict["metric"]: verdict["figure"] for verdict in test["verdicts"]}
+    assert figures == {"linears": 1, "macs": 64}
+    assert {profile["how"] for profile in test["profiles"] if profile["macs"]} == {"abstract"}
+
+
+@pytest.mark.parametrize("args", [("-p", "no:modelbudget"), ("--no-modelbudget",)], ids=" ".join)
+def test_a_suite_with_the_hooks_in_it_runs_without_the_plugin(pytester: pytest.Pytester, args: tuple[str, ...]) -> None:
+    pytester.makeconftest(hooks())
+    pytester.makepyfile(HEADER + HOOKED.format(marks=""))
+    pytester.runpytest_subprocess(*args, "-W", "ignore").assert_outcomes(passed=1)
+    pytester.makeconftest(hooks().replace("optionalhook=True", ""))
+    result = pytester.runpytest_subprocess("-p", "no:modelbudget")
+    assert "unknown hook 'pytest_modelbudget_" in result.stdout.str() + result.stderr.str()
 
 
 def test_the_green_table_is_what_is_printed(pytester: pytest.Pytester) -> None:

@@ -178,6 +178,13 @@ def test_on_a_full_run_a_pattern_that_covers_nothing_is_an_error(with_pattern, w
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
+@pytest.mark.parametrize("workers", [(), ("-n2",), ("-n2", "--dist=loadfile")], ids=" ".join)
+def test_it_is_said_before_any_test_runs(with_pattern, workers):
+    with_pattern.makepyfile(test_it="def test_it(): open('ran', 'w').close()\n")
+    assert with_pattern.runpytest(*OFF, *workers).ret == pytest.ExitCode.USAGE_ERROR
+    assert not with_pattern.path.joinpath("ran").exists()
+
+
 @pytest.mark.parametrize(
     "args",
     [
@@ -212,7 +219,7 @@ def test_a_module_that_cannot_be_imported_is_the_only_error(with_pattern):
 def test_later_tables_win_and_marks_win_over_tables(pytester, monkeypatch):
     found = {}
 
-    def observe(item, budget, settings):
+    def observe(item, budget, settings, resolve):
         found[item.name] = {limit.metric.name: limit.written for limit in budget.limits}
         return (yield)
 
