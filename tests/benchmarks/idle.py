@@ -57,7 +57,9 @@ def start(runs: int) -> dict[str, float]:
             **os.environ,
             _NO_AUTOLOAD: "1",
             "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "PYTHONPYCACHEPREFIX": folder,
         }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for _ in range(runs + 1):
             command = [sys.executable, "-c", _START]
             output = subprocess.run(
