@@ -213,7 +213,7 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
 
 def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Settings) -> Calls:
     if not limit.metric.needs_call:
-        return subjects.state(subject)
+        return subjects.state(subject, flops_per_mac=settings.flops_per_mac)
     return subjects.profiles(
         subject,
         flops_per_mac=settings.flops_per_mac,

@@ -293,9 +293,9 @@ class Subjects:
             )
         return self._repeated[key]
 
-    def state(self, subject: Subject) -> Calls:
+    def state(self, subject: Subject, *, flops_per_mac: int) -> Calls:
         """What the model holds, as calls for limits that need none."""
-        return self._observation.profiles(subject.number, 2)
+        return self._observation.profiles(subject.number, flops_per_mac)
 
     def _own_call(self, subject: Subject, how: How, *, inputs: Inputs | None, fallback: str | None) -> Calls:
         model = self._module(subject.number)

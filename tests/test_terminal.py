@@ -182,6 +182,32 @@ def test_d(): Net()(batch(1))
     assert table(suite(source, "--modelbudget", "-q")) == []
 
 
+def test_calls_that_differ_in_nothing_that_is_shown_are_one(suite: Suite):
+    run = suite(
+        """
+def test_dropped():
+    Net()(batch())
+    torch.ones(1)
+def test_kept():
+    kept = Net()(batch())
+    torch.ones(1)
+""",
+        "--modelbudget",
+    )
+    assert sum(line.startswith("Net  2x4") for line in table(run)) == 1
+
+
+def test_a_marked_test_has_each_call_once(suite: Suite):
+    run = suite(
+        "@pytest.mark.modelbudget(params=58, flops=96)\ndef test_it(): Net()(batch())",
+        "--modelbudget",
+        "--modelbudget-flops-per-mac=1",
+    )
+    assert sum(line.startswith("Net  2x4") for line in table(run)) == 1
+    (result,) = run.results.values()
+    assert {profile["flops"] for profile in result["profiles"]} == {96}
+
+
 def test_figures_of_a_backward_pass_are_shown_where_there_is_one(suite: Suite):
     without = "\n".join(table(suite("def test_it(): Net()(batch())", "--modelbudget")))
     assert "memory" in without
