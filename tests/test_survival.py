@@ -325,3 +325,176 @@ def test_check(modelbudget, monkeypatch, tmp_path):
     assert "at test_it.py:6" in run.failure("test_over")
     assert "at test_it.py:12" in run.failure("test_check")
     assert os.getcwd() == str(suite.pytester.path)
+
+
+def test_hooks_of_a_directory_are_for_its_tests_alone(suite: Suite):
+    source = "@pytest.mark.max_params(57)\ndef test_it(): pass"
+    suite.pytester.mkdir("sub")
+    run = suite(
+        source,
+        "-o",
+        "pythonpath=.",
+        **{
+            "sub/conftest": "def pytest_modelbudget_model(item): return Net()",
+            "sub/test_sub": source.replace("test_it", "test_sub"),
+        },
+    )
+    assert run.headline("test_sub") == "max_params: Net 58 > 57 (+1.8 %)"
+    assert run.headline("test_it").startswith("max_params: nothing was measured: the test neither calls a model")
+
+
+def test_models_in_workers_of_a_data_loader_are_not_seen_and_that_fails(suite: Suite):
+    run = suite(
+        """
+class Features(torch.utils.data.Dataset):
+    def __init__(self): self.net = Net()
+    def __len__(self): return 2
+    def __getitem__(self, index):
+        with torch.no_grad(): return self.net(batch())
+
+@pytest.mark.max_macs(95)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_it(workers):
+    for _ in torch.utils.data.DataLoader(Features(), num_workers=workers): pass
+"""
+    )
+    assert run.headline("test_it[0]") == "max_macs: Net 96 MACs > 95 MACs (+1.1 %) for 2x4"
+    assert run.headline("test_it[1]").startswith("max_macs: nothing was measured: the test neither calls a model")
+
+
+def test_marks_on_parameters_of_fixtures(suite: Suite):
+    run = suite(
+        """
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.max_macs(95))])
+def size(request): return request.param
+def test_fixture(size): Net()(batch(size))
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.max_macs(95))], indirect=True)
+def test_indirect(size): Net()(batch(size))
+"""
+    )
+    assert run.outcomes == {
+        "test_fixture[1]": "passed",
+        "test_fixture[2]": "failed",
+        "test_indirect[1]": "passed",
+        "test_indirect[2]": "failed",
+    }
+
+
+def test_unittest_classes_that_inherit_their_tests(suite: Suite):
+    run = suite(
+        """
+import unittest
+
+class Cases:
+    @pytest.mark.max_macs(95)
+    def test_over(self): Net()(batch())
+    @pytest.mark.max_macs(95)
+    def test_parts(self):
+        for size in (1, 2):
+            with self.subTest(size=size): Net()(batch(size))
+    @unittest.skip("not here")
+    @pytest.mark.max_macs(95)
+    def test_skipped(self): Net()(batch())
+class TestFirst(Cases, unittest.TestCase): pass
+@pytest.mark.max_macs(96)
+class TestSecond(Cases, unittest.TestCase): pass
+""",
+    )
+    outcomes = {name: outcome for name, outcome in run.outcomes.items() if "[" not in name}
+    assert outcomes == {
+        "TestFirst::test_over": "failed",
+        "TestFirst::test_parts": "failed",
+        "TestFirst::test_skipped": "skipped",
+        "TestSecond::test_over": "passed",
+        "TestSecond::test_parts": "passed",
+        "TestSecond::test_skipped": "skipped",
+    }
+
+
+def test_state_machines_of_hypothesis(suite: Suite):
+    run = suite(
+        """
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+class Machine(RuleBasedStateMachine):
+    @rule()
+    def call(self): Net()(batch())
+Machine.TestCase.settings = settings(max_examples=2, deadline=None, database=None)
+@pytest.mark.max_macs(96)
+class TestWithin(Machine.TestCase): pass
+@pytest.mark.max_macs(95)
+class TestOver(Machine.TestCase): pass
+"""
+    )
+    assert run.outcomes == {"TestWithin::runTest": "passed", "TestOver::runTest": "failed"}
+
+
+def test_a_teardown_that_fails_is_told_beside_the_budget(suite: Suite):
+    run = suite(
+        """
+@pytest.fixture
+def broken():
+    yield
+    raise RuntimeError("no such thing")
+@pytest.mark.max_params(50)
+def test_it(broken): Net()(batch())
+"""
+    )
+    run.result.assert_outcomes(failed=1, errors=1)
+    run.result.stdout.fnmatch_lines([f"FAILED *{HEADLINE}", "ERROR *RuntimeError: no such thing"])
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",), ("-n2", "--dist=worksteal")], ids=" ".join)
+def test_reruns_end_with_the_same_verdict(suite: Suite, workers: tuple[str, ...]):
+    pytest.importorskip("pytest_rerunfailures")
+    run = suite(
+        """
+from pathlib import Path
+
+@pytest.mark.max_macs(96)
+def test_flaky():
+    Net()(batch())
+    flag = Path("was_here")
+    if not flag.exists():
+        flag.touch()
+        assert False
+@pytest.mark.max_macs(95)
+def test_over(): Net()(batch())
+""",
+        "--reruns=1",
+        *workers,
+        off=("-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest"),
+    )
+    assert run.headline("test_over") == "max_macs: Net 96 MACs > 95 MACs (+1.1 %) for 2x4"
+    assert run.measured("test_over") == run.measured("test_flaky") == [("Net", "96 MACs")]
+    reruns = [report.nodeid.partition("::")[2] for report in run.reports if report.outcome == "rerun"]
+    assert sorted(reruns) == ["test_flaky", "test_over"]
+
+
+def test_workers_without_a_terminal_and_without_autoload(suite: Suite, monkeypatch: pytest.MonkeyPatch):
+    run = suite(SOURCE, "-n2", "-p", "no:terminal")
+    assert run.outcomes == {"test_within": "passed", "test_over": "failed", "test_unmarked": "passed"}
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    result = suite.pytester.runpytest_subprocess("-p", "xdist", "-p", "pytest_modelbudget.plugin", "-n2")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines([f"FAILED test_it.py::test_over - BudgetExceeded: {HEADLINE}"])
+
+
+def test_a_pytest_in_a_test_has_budgets_of_its_own(suite: Suite):
+    run = suite(
+        """
+pytest_plugins = "pytester"
+
+@pytest.mark.max_macs(16)
+def test_outer(pytester):
+    pytester.makepyfile(
+        "import pytest, torch\\n"
+        "@pytest.mark.max_macs(7)\\n"
+        "def test_inner(): torch.nn.Linear(4, 2)(torch.ones(1, 4))"
+    )
+    pytester.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(failed=1)
+    torch.nn.Linear(4, 4)(torch.ones(1, 4))
+"""
+    )
+    assert run.outcomes == {"test_outer": "passed"}
