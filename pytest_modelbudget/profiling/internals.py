@@ -5,6 +5,7 @@ Probed once, on import. Nothing else in the package may reach for an underscored
 
 from __future__ import annotations
 
+import weakref
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -116,29 +117,56 @@ class GlobalHooks:
     def __init__(self, enter: Callable[..., None], leave: Callable[..., None]) -> None:
         self._enter = enter
         self._leave = leave
-        self._numbers: tuple[int, int] | None = None
+        self._numbers: tuple[int, int, int] | None = None
+        self._installed = False
 
     def install(self) -> None:
         """Put the hooks in."""
+        self._installed = True
         if self._numbers is None:
             pre = nn_module.register_module_forward_pre_hook(self._enter)
             post = nn_module.register_module_forward_hook(self._leave, with_kwargs=True, always_call=True)
-            self._numbers = pre.id, post.id
+            made = nn_module.register_module_module_registration_hook(self._make_way)
+            self._numbers = pre.id, post.id, made.id
             return
-        before, after = self._numbers
+        self._add()
+        nn_module._global_module_registration_hooks[self._numbers[2]] = self._make_way
+
+    def remove(self) -> None:
+        """Take the hooks out, and every trace of them."""
+        self._installed = False
+        if self._numbers is not None:
+            self._take_out()
+            nn_module._global_module_registration_hooks.pop(self._numbers[2], None)
+
+    def _make_way(self, module: torch.nn.Module, name: str, part: torch.nn.Module | None) -> None:  # noqa: ARG002
+        """Be gone while `torch.export` traces strictly: torch 2.13 cannot do that where there are global hooks.
+
+        It wraps the module first, traces it, which calls nothing, and drops the wrapper.
+        """
+        if type(module).__module__ == "torch._dynamo.functional_export":
+            self._take_out()
+            weakref.finalize(module, self._come_back)
+
+    def _come_back(self) -> None:
+        if self._installed:
+            self._add()
+
+    def _add(self) -> None:
+        assert self._numbers is not None
+        before, after, _ = self._numbers
         nn_module._global_forward_pre_hooks[before] = self._enter
         nn_module._global_forward_hooks[after] = self._leave
         nn_module._global_forward_hooks_with_kwargs[after] = True
         nn_module._global_forward_hooks_always_called[after] = True
 
-    def remove(self) -> None:
-        """Take the hooks out, and every trace of them."""
-        if self._numbers is not None:
-            before, after = self._numbers
-            nn_module._global_forward_pre_hooks.pop(before, None)
-            nn_module._global_forward_hooks.pop(after, None)
-            nn_module._global_forward_hooks_with_kwargs.pop(after, None)
-            nn_module._global_forward_hooks_always_called.pop(after, None)
+    def _take_out(self) -> None:
+        assert self._numbers is not None
+        before, after, _ = self._numbers
+        nn_module._global_forward_pre_hooks.pop(before, None)
+        nn_module._global_forward_hooks.pop(after, None)
+        nn_module._global_forward_hooks_with_kwargs.pop(after, None)
+        nn_module._global_forward_hooks_always_called.pop(after, None)
 
 
 def entry_of(operator: OpOverload) -> Callable[..., Any]:

@@ -59,10 +59,33 @@ SUITE = """
     def test_after():
         assert fresh_frames() == (1, 3)
 """
+EXPORTING = """
+    import pytest
+    import torch
+
+    def check(strict):
+        net, x = torch.nn.Linear(4, 8), torch.ones(2, 4)
+        net(x)
+        program = torch.export.export(net, (x,), strict=strict)
+        assert [node.op for node in program.graph.nodes] == ["placeholder"] * 3 + ["call_function", "output"]
+        net(x)
+
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_unmarked(strict): check(strict)
+
+    @pytest.mark.max_macs(128, per="test")
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_within(strict): check(strict)
+
+    @pytest.mark.max_macs(127, per="test")
+    @pytest.mark.xfail(strict=True)
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_over(strict): check(strict)
+"""
 
 
-def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    pytester.makepyfile(SUITE)
+def _run(pytester: pytest.Pytester, *arguments: str, suite: str = SUITE) -> pytest.RunResult:
+    pytester.makepyfile(suite)
     return pytester.runpytest_subprocess(
         # Python 3.13.0 has a warning of its own.
         *("-W", "error", "-W", "ignore:Guards may run slower:RuntimeWarning", "-p", "no:asyncio", *arguments)
@@ -79,6 +102,12 @@ def test_marked_tests_see_through_compiled_models_and_leave_them_alone(pytester:
 )
 def test_observing_every_test_compiles_nothing_differently(pytester: pytest.Pytester) -> None:
     _run(pytester, "--modelbudget").assert_outcomes(passed=5, xfailed=1)
+
+
+@pytest.mark.usefixtures("strict_export")
+@pytest.mark.parametrize("arguments", [(), ("--modelbudget",)], ids=["marked", "all observed"])
+def test_exporting_is_no_work_and_calls_around_it_are(pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    _run(pytester, *arguments, suite=EXPORTING).assert_outcomes(passed=4, xfailed=2)
 
 
 def test_a_test_that_does_not_compile_does_not_import_dynamo() -> None:

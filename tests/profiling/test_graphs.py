@@ -48,6 +48,7 @@ GRAPHS: dict[str, Callable[[], nn.Module]] = {
     "exported": exported,
     "exported for any batch": lambda: exported(dynamic_shapes=({0: torch.export.Dim("batch", max=64)},)),
     "exported without strictness": lambda: exported(strict=False),
+    "exported strictly": lambda: exported(strict=True),
     "decomposed": decomposed,
     "fx": lambda: torch.fx.symbolic_trace(Net()),
     "make_fx": lambda: make_fx(Net())(X),
