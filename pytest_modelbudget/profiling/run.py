@@ -292,7 +292,8 @@ def _set_flags(module: nn.Module, specification: Specification) -> None:
 
 
 def _backward(output: Any) -> None:
-    losses = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
+    sums = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
+    losses = [total.real if total.is_complex() else total for total in sums]
     if not losses:
         raise ValueError(
             "there is no backward pass: no output requires grad (its parameters are frozen, or it holds integers)"

@@ -395,6 +395,13 @@ def test_run_by_the_profiler(kind: type[nn.Module], device: str) -> None:
     assert before is None or snapshot(model) == before
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_the_backward_pass_of_a_complex_output_starts_from_its_real_part(device: str) -> None:
+    figures = profile(WeighsInComplex(), X, device=device, backward=True)
+    # The gradient of the weights alone, as many complex products as the forward; two FLOPs a MAC.
+    assert (figures.macs, figures.backward_flops) == (4 * 64, 2 * 4 * 64)
+
+
 def test_a_hook_that_calls_the_model_again(watch: Any) -> None:
     model = Base()
     rows = []
