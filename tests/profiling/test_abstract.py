@@ -45,6 +45,24 @@ def as_on_cpu(function, *inputs, backward=False):
     return expected
 
 
+# -- in place ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    "kind",
+    [nn.Dropout, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU, nn.ReLU6, nn.CELU, nn.SELU, nn.Hardtanh],
+)
+def test_a_layer_that_works_in_place_counts_as_on_the_cpu(kind, training):
+    model = nn.Sequential(nn.Linear(8, 8), kind(inplace=True)).train(training)
+    for _ in range(2):  # the second time from memory
+        with torch.no_grad():
+            found, expected = profile(model, _X), profile(model, _X, device="cpu")
+        assert found.uncounted == expected.uncounted == {}
+        for metric in ("macs", "elementwise_flops", "traffic", "memory"):
+            assert getattr(found, metric) == getattr(expected, metric), metric
+
+
 # -- constants ---------------------------------------------------------------------------------------------------------
 
 

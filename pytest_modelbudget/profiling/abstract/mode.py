@@ -21,7 +21,7 @@ from pytest_modelbudget.profiling.abstract.errors import needs_data
 from pytest_modelbudget.profiling.abstract.memo import Answer, memo
 from pytest_modelbudget.profiling.abstract.replay import handed_on, recipe
 from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
-from pytest_modelbudget.profiling.costs import Kind, lookup, total
+from pytest_modelbudget.profiling.costs import total
 from pytest_modelbudget.profiling.made import made_by, picker
 from pytest_modelbudget.profiling.memory import NOWHERE, Account, storages_bytes
 from pytest_modelbudget.profiling.modules import Work
@@ -147,6 +147,8 @@ class AbstractMode(TorchDispatchMode):
                         )
                     elif made is not None:
                         entry.made(made(output), operator, transient)
+                    elif transient:
+                        entry.made((), operator, transient)
                 if memo.verify:
                     self._check(func, args, kwargs or {}, output, works)
                 return output
@@ -221,8 +223,8 @@ class AbstractMode(TorchDispatchMode):
         if (needs_values and rules.answer(func, args, kwargs) is None) or self._is_leaving(func, args, kwargs):
             raise needs_data(func._schema.name, sys._getframe(1))
         if told.writes:
-            if internals.has_composite_kernel(func) and lookup(func).kind is Kind.UNKNOWN:
-                found = self._take_apart(func, args, kwargs)  # an observer of quantization-aware training
+            if internals.has_composite_kernel(func):  # `dropout_`, an observer of quantization-aware training
+                found = self._take_apart(func, args, kwargs)
                 self._book(func._schema.name, found.works, found.made, found.transient)
                 return found.output
             return self._write(func, args, kwargs, key)
@@ -367,7 +369,7 @@ class AbstractMode(TorchDispatchMode):
             parts = self._parts[-1]
             parts.works.extend(works)
             parts.memory.made(made, NOWHERE, transient=transient)
-        elif works or made:
+        elif works or made or transient:
             self._tracker.book_running(works, made, operator, transient)
 
     def _check(self, func: Any, args: Args, kwargs: Kwargs, output: Any, works: tuple[Work, ...]) -> None:

@@ -49,7 +49,7 @@ class RunTracker(ModuleTracker):
         if self.open and not self.paused:
             entry = self.open[-1]
             entry.work += works
-            if made:
+            if made or transient:
                 entry.made(made, operator, transient)
             if self._autograd and entry.returned is not None:
                 self._mark_hook(self.open)
