@@ -35,7 +35,15 @@ def copied(models: Sequence[nn.Module], device: torch.device) -> list[nn.Module]
             f'device="{device.type}" runs a copy of the model, and {name} cannot be copied ({error}): '
             'give it a __deepcopy__, or, unless it is to be timed, write device="meta"'
         ) from error
-    return [model.to(device) for model in copies]
+    for parameter in (parameter for model in copies for parameter in model.parameters()):
+        if not parameter.is_leaf:  # TorchScript copies so that gradients would arrive at the originals
+            parameter.detach_().requires_grad_()
+    return [model if _is_on_cpu(model) and device.type == "cpu" else model.to(device) for model in copies]
+
+
+def _is_on_cpu(model: nn.Module) -> bool:
+    # Torch moves no model that contains itself.
+    return all(tensor.device.type == "cpu" for tensor in (*model.parameters(), *model.buffers()))
 
 
 def _clones(models: Iterable[nn.Module]) -> dict[int, torch.Tensor]:

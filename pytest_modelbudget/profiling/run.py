@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker
-from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, without_garbage_collection
+from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, same_defaults, without_garbage_collection
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
 from pytest_modelbudget.profiling.modules import tensors_of, unobserved
@@ -240,7 +240,7 @@ def _for_real(
     observation = Observation()
     originals = [model, *(module for module, _ in calls)]
     modules = copied(originals, where)  # in one go: parts stay parts
-    with _same_random_numbers(), allocator_peak(where) as peak:
+    with same_defaults(), _same_random_numbers(), allocator_peak(where) as peak:
         for module, (_, specification) in zip(modules[1:], calls, strict=True):
             _set_flags(module, specification)
             args, kwargs = realize(specification, where)

@@ -5,6 +5,7 @@ A Linear(4, 8) has 40 parameters and 32 MACs a sample; the inputs have two.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,69 @@ class BuildsModule(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.Linear(4, 8)(x)
+
+
+class RegistersHooks(Base):
+    """One more with every call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear.register_forward_hook(lambda module, args, output: output * 2)
+        return self.linear(x)
+
+
+class RegistersBuffers(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        self.register_buffer(f"seen_{len(self._buffers)}", x.detach().clone())
+        return self.linear(x)
+
+
+class RemakesItsWeights(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        self.linear.weight = nn.Parameter(self.linear.weight / self.linear.weight.norm())
+        return self.linear(x)
+
+
+# -- how it is put together --------------------------------------------------------------------------------------------
+
+
+class ContainsItself(Base):
+    """Torch itself can neither move it nor call its `eval`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.me = self
+
+
+class IsKnownToItsParts(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear.parent = self
+
+
+class IsNestedDeeply(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        inner: nn.Module = self.linear
+        for _ in range(100):
+            inner = nn.Sequential(inner)
+        self.linear = inner  # type: ignore[assignment]
+
+
+class HasOddNames(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({name: nn.Identity() for name in ("a|b", "<i>", "[0-9]*", "two\nlines", "été 🙂")})
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.parts.values():
+            x = part(x)
+        return self.linear(x)
+
+
+class IsScriptedInPart(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = torch.jit.script(self.linear)
 
 
 # -- what Python lets it do --------------------------------------------------------------------------------------------
@@ -253,6 +317,24 @@ class Prints(Base):
         for _ in range(200):
             print(self, tuple(x.shape), x.dtype)
         return x
+
+
+class CannotBePrinted(Base):
+    def __repr__(self) -> str:
+        raise RuntimeError("not yet")
+
+
+class RunsAnEventLoop(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        async def step() -> Tensor:
+            await asyncio.sleep(0)
+            return self.linear(x)
+
+        loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(step())
+        finally:
+            loop.close()
 
 
 class CatchesItsErrors(Base):
@@ -393,6 +475,34 @@ def test_run_by_the_profiler(kind: type[nn.Module], device: str) -> None:
     if kind is not AddsModule:
         assert figures.params == params
     assert before is None or snapshot(model) == before
+
+
+class ChangesTheProcess(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        return x
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_what_a_model_sets_for_the_process_is_as_before(device: str) -> None:
+    model = ChangesTheProcess()
+    before, threads = snapshot(model), torch.get_num_threads()
+    assert profile(model, X, device=device).macs == 64
+    assert (snapshot(model), torch.get_num_threads()) == (before, threads)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize("make", [torch.jit.script, lambda layer: torch.jit.trace(layer, X)], ids=["script", "trace"])
+def test_gradients_of_a_scripted_part_do_not_arrive_at_it(make: Any, device: str) -> None:
+    model = Base()
+    model.linear = make(model.linear)
+    figures = profile(model, X, device=device, backward=True)
+    assert (figures.macs, figures.backward_flops, figures.trainable_params) == (64, 2 * 64, 40)
+    assert [parameter.grad for parameter in model.parameters()] == [None, None]
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

@@ -26,8 +26,9 @@ def undisturbed() -> Iterator[None]:
     with one_at_a_time, ExitStack() as stack:
         stack.enter_context(_same_random_numbers())
         stack.enter_context(without_garbage_collection())
-        stack.enter_context(_same_defaults())
-        stack.enter_context(_one_thread())
+        stack.enter_context(same_defaults())
+        stack.enter_context(_without_autocast())
+        torch.set_num_threads(1)  # constants are small: on a busy machine, starting threads takes longer than they save
         # Whatever a model has to say of its arguments, it says when the user calls it.
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -68,9 +69,27 @@ def without_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _same_defaults() -> Iterator[None]:
-    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
-    # Autocast would change constants on the CPU, and leave all else as it is.
+def same_defaults() -> Iterator[None]:
+    """What a model may set for the whole process is afterwards as it was before."""
+    dtype, grad, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(grad)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device == _UNLESS_SET else device)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+_UNLESS_SET = torch.device("cpu")
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """Autocast would change constants on the CPU, and leave all else as it is."""
     casting = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
     for device in casting:
         torch.set_autocast_enabled(device, False)
@@ -79,16 +98,3 @@ def _same_defaults() -> Iterator[None]:
     finally:
         for device in casting:
             torch.set_autocast_enabled(device, True)
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(grad)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Constants are small: on a busy machine, threads for them take much longer to start than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
