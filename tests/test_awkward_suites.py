@@ -110,6 +110,33 @@ def test_over(net): {call}
     assert f" {macs} MACs > {macs - 1} MACs" in run.headline("test_over")
 
 
+@pytest.mark.parametrize("device", ["auto", "cpu", "meta"])
+def test_every_awkward_model_is_held_to_what_it_takes(suite: Suite, device: str):
+    run = suite(
+        """
+from tests.profiling.test_awkward_models import MODELS, arguments
+
+def cases(less):
+    for kind, (inputs, _, macs) in MODELS.items():
+        yield pytest.param(kind, inputs, id=kind.__name__, marks=pytest.mark.max_macs(macs - less))
+
+def call(kind, inputs):
+    args, kwargs = arguments(inputs)
+    kind()(*args, **kwargs)
+
+@pytest.mark.parametrize(("kind", "inputs"), [*cases(0)])
+def test_within(kind, inputs): call(kind, inputs)
+
+@pytest.mark.parametrize(("kind", "inputs"), [*cases(1)])
+def test_over(kind, inputs): call(kind, inputs)
+""",
+        f"--modelbudget-device={device}",
+    )
+    assert len(run.outcomes) > 80
+    for name, outcome in run.outcomes.items():
+        assert outcome == ("passed" if name.startswith("test_within") else "failed"), run.failure(name)
+
+
 @pytest.mark.parametrize(
     ("model", "call", "macs"),
     [

@@ -446,7 +446,7 @@ if "ComputesInFloat8" in globals():
     MODELS[ComputesInFloat8] = (torch.ones(2, 16),), 512, 2 * 16 * 32
 
 
-def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return ((), inputs) if isinstance(inputs, dict) else (inputs, {})
 
 
@@ -454,7 +454,7 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 @pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
 def test_observed(kind: type[nn.Module], grad: bool, watch: Any) -> None:
     inputs, params, macs = MODELS[kind]
-    args, kwargs = _arguments(inputs)
+    args, kwargs = arguments(inputs)
     model = kind()
     with torch.set_grad_enabled(grad):
         watch(lambda: model(*args, **kwargs))
@@ -467,7 +467,7 @@ def test_observed(kind: type[nn.Module], grad: bool, watch: Any) -> None:
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_run_by_the_profiler(kind: type[nn.Module], device: str) -> None:
     inputs, params, macs = MODELS[kind]
-    args, kwargs = _arguments(inputs)
+    args, kwargs = arguments(inputs)
     model = kind()
     before = None if kind is HidesItsParts else snapshot(model)
     figures = profile(model, args, kwargs, device=device)
