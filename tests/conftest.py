@@ -56,6 +56,14 @@ def dynamo() -> None:
     torch.compiler.reset()
 
 
+@pytest.fixture
+def compiles_under_modes() -> bool:
+    """Whether `torch.compile` compiles while a test is observed: with torch 2.6, what it compiled runs eagerly then."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    return hasattr(TorchDispatchMode, "ignore_compile_internals")
+
+
 @pytest.fixture(autouse=True)
 def not_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     """In CI, pytest writes its summary in full, and the baseline wants a flag: tests say when they mean that."""
