@@ -71,20 +71,25 @@ def without_garbage_collection() -> Iterator[None]:
 @contextmanager
 def same_defaults() -> Iterator[None]:
     """What a model may set for the whole process is afterwards as it was before."""
-    dtype, grad, device = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    dtype, grad, device = torch.get_default_dtype(), torch.is_grad_enabled(), _default_device()
     threads = torch.get_num_threads()
     try:
         yield
     finally:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
-        if torch.get_default_device() != device:
+        if _default_device() != device:
             torch.set_default_device(None if device == _UNLESS_SET else device)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 
 
 _UNLESS_SET = torch.device("cpu")
+
+
+def _default_device() -> torch.device:
+    # torch.get_default_device() of torch 2.6 raises after torch.set_default_device(None).
+    return torch.empty(0).device
 
 
 @contextmanager
