@@ -13,6 +13,7 @@ from pytest_modelbudget.profiling.abstract.rules import nested
 from pytest_modelbudget.profiling.abstract.verification import check_output
 from pytest_modelbudget.profiling.costs import lookup, total
 from pytest_modelbudget.profiling.run import profile
+from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, effects_of, total_traffic
 
 aten = torch.ops.aten
 
@@ -58,6 +59,25 @@ QUESTIONS = {
         (meta(5, 3, 2).mT, meta(5, 3, 4)),
         (meta(5, 2, 3).half(), meta(5, 3, 4).half()),
     ],
+    aten.matmul.default: [
+        (X, meta(2, 6, 8, 5)),
+        (X, X.mT),
+        (TURNED, TURNED.mT),
+        (SLICED, SLICED.mT),
+        (X, meta(6, 8, 5)),
+        (X, meta(8, 5)),
+        (HALF, HALF.mT),
+        (EMPTY, EMPTY.mT),
+        (meta(3, 4), meta(4, 5)),
+    ],
+    aten.reshape.default: [
+        *((x, shape) for x in (X, TURNED, SLICED, LAST, HALF) for shape in ([-1], [2, -1, 4], [x.numel()])),
+        (TURNED, [8, 6, -1]),
+        (EMPTY, [0, 5]),
+        (SCALAR, [1, 1]),
+        (X.mT, [2, 6, 32]),
+    ],
+    aten.contiguous.default: [(x,) for x in ALL],
     aten.conv1d.default: [
         (meta(2, 6, 9), meta(5, 6, 3)),
         (meta(2, 6, 9), meta(6, 1, 3), meta(6), [2], [1], [2], 6),
@@ -164,6 +184,26 @@ def test_a_composite_costs_what_it_comes_down_to(operator):
         with Sums():
             operator(*args)
         assert lookup(found.counted).cost(found.arguments, {}, found.output) == total(costs), args
+
+
+@pytest.mark.parametrize("operator", [aten.matmul.default, aten.reshape.default, aten.contiguous.default], ids=str)
+def test_a_composite_moves_what_its_parts_move(operator):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Moves(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            output = func(*args, **(kwargs or {}))
+            moved.append(effects_of(func, args, kwargs or {}, output).traffic)
+            return output
+
+    for args in questions(operator):
+        found = rules.answer(operator, args, {})
+        if found is None:
+            continue
+        moved = [NO_TRAFFIC]
+        with Moves():
+            operator(*args)
+        assert effects_of(found.counted, found.arguments, {}, found.output).traffic == total_traffic(moved), args
 
 
 def test_products_of_groups_in_any_dtype():

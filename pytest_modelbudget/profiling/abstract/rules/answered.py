@@ -44,6 +44,21 @@ def like(data: Tensor) -> Tensor | None:
     return None if layout is None else torch.empty(data.shape, dtype=data.dtype, device=META, memory_format=layout)
 
 
+def elementwise_like(data: Tensor) -> Tensor | None:
+    """As `like`, of what a pointwise kernel makes: also of other layouts it keeps the order of the strides."""
+    if layout_of(data) is not None:
+        return like(data)
+    shape, strides = data.shape, data.stride()
+    if 0 in strides or len(set(strides)) < len(strides) or min(shape) < 2:
+        return None
+    made = [0] * len(shape)
+    step = 1
+    for dim in sorted(range(len(shape)), key=strides.__getitem__):
+        made[dim] = step
+        step *= shape[dim]
+    return torch.empty_strided(shape, made, dtype=data.dtype, device=META)
+
+
 def layout_of(data: Tensor) -> torch.memory_format | None:
     """The layout of a tensor that has one of the two that kernels keep; None for any other."""
     if data.is_contiguous():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +38,26 @@ def _roll(data: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Answ
     return Answered(empty(data.shape, data.dtype), aten.roll.default, (data, shifts, dims))
 
 
+def _reshape(data: Tensor, shape: Sequence[int]) -> Answered | None:
+    """A view where that can be, else a view of a copy."""
+    try:
+        return Answered(data.view(shape), aten.view.default, (data, shape))
+    except RuntimeError:
+        known = prod(size for size in shape if size != -1)
+        if not known or data.numel() % known or (known != data.numel() and -1 not in shape):
+            return None
+        made = [data.numel() // known if size == -1 else size for size in shape]
+        return Answered(empty(made, data.dtype), aten.clone.default, (data,))
+
+
+def _contiguous(data: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format) -> Answered | None:
+    if memory_format is not torch.contiguous_format:
+        return None
+    if data.is_contiguous():
+        return Answered(data, aten.view.default, (data, data.shape))
+    return Answered(empty(data.shape, data.dtype), aten.clone.default, (data,))
+
+
 def _one_hot(data: Tensor, num_classes: int = -1) -> Answered | None:
     """With the number of classes given, the shape needs no values; PyTorch looks at them only to check."""
     if num_classes < 1:
@@ -49,4 +70,6 @@ RULES: Rules = {
     aten.one_hot.default: _one_hot,
     aten.cat.default: _cat,
     aten.roll.default: _roll,
+    aten.reshape.default: _reshape,
+    aten.contiguous.default: _contiguous,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pytest_modelbudget.profiling.abstract.rules.answered import Answered, Rules, aten, empty, like
+from pytest_modelbudget.profiling.abstract.rules.answered import Answered, Rules, aten, elementwise_like, empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ def _unary(operator: Any) -> Callable[..., Answered | None]:
     def rule(data: Tensor, *others: Any, **named: Any) -> Answered | None:
         if not data.is_floating_point() or not all(map(_is_real, (*others, *named.values()))):
             return None
-        output = like(data)
+        output = elementwise_like(data)
         return None if output is None else Answered(output, operator, (data, *others))
 
     return rule
@@ -28,7 +28,7 @@ def _binary(operator: Any) -> Callable[..., Answered | None]:
         if not all(map(_is_real, named.values())) or not isinstance(left, Tensor) or not left.is_floating_point():
             return None
         if not isinstance(right, Tensor):
-            output = like(left) if _is_real(right) else None
+            output = elementwise_like(left) if _is_real(right) else None
             return None if output is None else Answered(output, operator, (left, right))
         if left.dtype != right.dtype or not left.is_contiguous() or not right.is_contiguous():
             return None

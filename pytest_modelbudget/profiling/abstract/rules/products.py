@@ -36,6 +36,19 @@ def _bmm(left: Tensor, right: Tensor) -> Answered | None:
     return Answered(output, aten.bmm.default, (left, right))
 
 
+def _matmul(left: Tensor, right: Tensor) -> Answered | None:
+    """Of two batches of the same shape that are views of one: a batched product. All else is folded or copied first."""
+    batch = left.shape[:-2]
+    if len(batch) < 1 or batch != right.shape[:-2] or left.dtype != right.dtype or left.shape[-1] != right.shape[-2]:
+        return None
+    count = batch.numel()
+    try:
+        operands = left.view(count, *left.shape[-2:]), right.view(count, *right.shape[-2:])
+    except RuntimeError:
+        return None
+    return Answered(empty((*left.shape[:-1], right.shape[-1]), left.dtype), aten.bmm.default, operands)
+
+
 def _grouped_mm(
     left: Tensor,
     right: Tensor,
@@ -102,6 +115,7 @@ RULES: Rules = {
     aten.linear.default: _linear,
     aten.mm.default: _mm,
     aten.bmm.default: _bmm,
+    aten.matmul.default: _matmul,
     aten.conv1d.default: _convolution,
     aten.conv2d.default: _convolution,
     aten.conv3d.default: _convolution,
