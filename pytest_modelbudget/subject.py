@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.calling import Arguments, Calls
     from pytest_modelbudget.metrics import Metric
-    from pytest_modelbudget.profiling.modules import Call
+    from pytest_modelbudget.profiling.calls import Call
     from pytest_modelbudget.profiling.observation import Observation
     from pytest_modelbudget.profiling.profile import Profile
     from pytest_modelbudget.profiling.specification import Specification

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_modelbudget.profiling.anatomy import Anatomy
+    from pytest_modelbudget.profiling.calls import CallTree, Path, Work
     from pytest_modelbudget.profiling.memory import Account, Course, Peak
-    from pytest_modelbudget.profiling.modules import CallTree, Path, Work
 
 
 class _Row:

@@ -9,168 +9,24 @@ from __future__ import annotations
 
 import sys
 import threading
-import weakref
 from bisect import bisect_right
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.compiler import is_compiling
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.memory import Account, Holding, holding_of
+from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
+from pytest_modelbudget.profiling.memory import Holding, holding_of
 from pytest_modelbudget.profiling.parameters import parameters_of
-from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
+from pytest_modelbudget.profiling.shapes import shape_of, shapes_of, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from types import CodeType, FrameType
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
-    from pytest_modelbudget.profiling.costs import Cost
-    from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Shape
-
-Path = tuple[int, ...]
-"""A chain of module numbers, from the outermost module called to the innermost."""
-
-
-class Work(NamedTuple):
-    """What one operator did. Booked interned: equal work is the same object."""
-
-    operator: str
-    cost: Cost | None
-    """None: unknown."""
-    traffic: Traffic = NO_TRAFFIC
-
-    def interned(self) -> Work:
-        """The one object in the process that stands for this work."""
-        if len(_works) >= _LIMIT:
-            _works.clear()  # calls before and after this are told apart, which costs a row in a table
-        return _works.setdefault(self, self)
-
-
-_works: dict[Work, Work] = {}
-_LIMIT = 1 << 17
-
-
-@dataclass(eq=False, slots=True)  # a frozen one takes three times as long to make
-class CallTree:
-    """One finished call of a module. Interned: equal calls are the same object, so loops cost no memory."""
-
-    module: int
-    work: tuple[Work, ...]
-    children: tuple[CallTree, ...]
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-
-    def walk(self) -> Iterator[CallTree]:
-        """This call and every call below it."""
-        yield self
-        for child in self.children:
-            yield from child.walk()
-
-
-@dataclass(eq=False)
-class Call:
-    """A call from outside every other module call, and what it was called with.
-
-    Attributes:
-        tree: what ran; `selves`: modules whose methods were on the call stack around it, innermost first.
-        inputs: shapes of all input tensors; `batch`: dimension 0 of the first one; `device`: where they live.
-        backward: work of the backward pass, by the path of modules that it belongs to.
-        memory: what was alive during the call and its backward.
-        specification: how to repeat the call; kept only when asked for.
-    """
-
-    module: int
-    selves: Path
-    path: Path = ()
-    tree: CallTree | None = None
-    inputs: tuple[Shape, ...] = ()
-    batch: int | None = None
-    device: str = ""
-    backward: dict[Path, list[Work]] = field(default_factory=dict)
-    memory: Account = field(default_factory=Account)
-    specification: Any = None
-
-
-class Entry:
-    """A module call that has not returned yet."""
-
-    __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "returned", "work")
-
-    def __init__(self, module: torch.nn.Module, number: int, frame: FrameType | None, call: Call, path: Path) -> None:
-        self.module: torch.nn.Module | None = module
-        self.number = number
-        self.frame = frame
-        self.call = call
-        self.path = path
-        self.work: list[Work] = []
-        self.children: list[CallTree] = []
-        self.is_recomputed = path[0] != call.module
-        self.returned: _Returned | None = None
-        """Set when the module has returned and hooks of its own may follow."""
-
-    def made(self, tensors: tuple[torch.Tensor, ...], operator: str, transient: int) -> None:
-        """An operator in this module made these."""
-        where = (self.path, operator)
-        self.call.memory.made(tensors, where, backward=self.is_recomputed, transient=transient)
-
-
-class _Returned(NamedTuple):
-    """A call that has returned, but for the forward hooks of its module: they run after the hooks of all modules.
-
-    Its frame is told by its code and id. Held, it would keep what the module was given and returned. Another with the
-    same id can only be that of a later call, which comes by `enter` first.
-    """
-
-    frame: int
-    code: CodeType
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-
-    def is_around(self, frame: FrameType | None) -> bool:
-        """Whether that runs in one of the hooks."""
-        while frame is not None:
-            if id(frame) == self.frame and frame.f_code is self.code:
-                return True
-            frame = frame.f_back
-        return False
-
-
-class ModuleNumbers:
-    """Numbers modules by identity without keeping them alive."""
-
-    def __init__(self) -> None:
-        self._references: list[weakref.ref[torch.nn.Module]] = []
-        self._numbers: dict[int, int] = {}
-        self.types: list[str] = []
-
-    def __getitem__(self, module: torch.nn.Module) -> int:
-        number = self._numbers.get(id(module))
-        # An id is used again once its module is gone.
-        if number is not None and self._references[number]() is module:
-            return number
-        return self.of([("", module)])[0]
-
-    def of(self, parts: Parts) -> list[int]:
-        """The numbers of many modules."""
-        known, references, types = self._numbers, self._references, self.types
-        numbers = []
-        for _, module in parts:
-            number = known.get(id(module))
-            if number is None or references[number]() is not module:
-                number = known[id(module)] = len(references)
-                references.append(weakref.ref(module))
-                types.append(type(module).__name__)
-            numbers.append(number)
-        return numbers
-
-    def module(self, number: int) -> torch.nn.Module | None:
-        """The module with that number, or None once it is gone."""
-        return self._references[number]()
-
 
 _get_ident = threading.get_ident
 _is_tracing = internals.is_tracing
@@ -456,7 +312,7 @@ class ModuleTracker:
         if is_outermost and entry.call.tree is None:
             self._end(entry.call, module)
         frame = sys._getframe(2)
-        entry.returned = _Returned(id(frame), frame.f_code, inputs, outputs)
+        entry.returned = Returned(id(frame), frame.f_code, inputs, outputs)
         entry.module = entry.frame = None
         self._mark_leaving(stack[:-1])
 
@@ -607,38 +463,3 @@ def _module_of_method(frame: FrameType) -> torch.nn.Module | None:
         return None
     # A function of a module is no method of it: a test that takes one, for example.
     return owner if code.co_varnames[0] == "self" or hasattr(type(owner), code.co_name) else None
-
-
-_DEPTH = 12  # of nested containers; a structure that contains itself has no end
-
-
-def tensors_of(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
-    """The tensors in nested tuples, lists, dicts and dataclasses, depth first."""
-    if isinstance(value, torch.Tensor):
-        yield value
-        return
-    items: Iterable[Any] = ()
-    if isinstance(value, dict):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif hasattr(type(value), "__dataclass_fields__"):
-        items = (getattr(value, name, None) for name in type(value).__dataclass_fields__)
-    if depth:
-        for item in items:
-            yield from tensors_of(item, depth - 1)
-
-
-def shape_of(tensor: torch.Tensor) -> Shape:
-    """The shape of a tensor; -1 where the sizes of a nested one differ."""
-    if tensor.is_nested and tensor.layout is torch.strided:
-        sizes = tensor._nested_tensor_size()  # one row for each of the tensors in it
-        return (len(sizes), *(int(column[0]) if (column == column[0]).all() else -1 for column in sizes.T))
-    return tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
-
-
-def shapes_of(value: Any) -> tuple[Shape, ...]:
-    """The shapes of the tensors in a nested value, depth first."""
-    if type(value) is torch.Tensor and not value.is_nested:  # by far the most frequent output
-        return (tuple(value.shape),)
-    return tuple(shape_of(tensor) for tensor in tensors_of(value))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget.profiling.anatomy import Anatomy, anatomy_of
 from pytest_modelbudget.profiling.builder import ProfileBuilder
 from pytest_modelbudget.profiling.compilation import dynamo_is_loaded, eager, unwarned
-from pytest_modelbudget.profiling.modules import Call, CallTree, ModuleTracker, Path, Work, unobserved
+from pytest_modelbudget.profiling.modules import ModuleTracker, unobserved
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, paths_of
 from pytest_modelbudget.profiling.recorder import Recorder
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Self
 
+    from pytest_modelbudget.profiling.calls import Call, CallTree, Path, Work
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Profile, Shape
 

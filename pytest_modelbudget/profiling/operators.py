@@ -11,7 +11,7 @@ from pytest_modelbudget.profiling.profile import OperatorProfile
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_modelbudget.profiling.modules import Work
+    from pytest_modelbudget.profiling.calls import Work
 
 
 @dataclass(slots=True)

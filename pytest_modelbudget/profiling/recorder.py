@@ -15,11 +15,12 @@ from torch.compiler import is_compiling
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.calls import Work
 from pytest_modelbudget.profiling.costs import NOTHING, Kind, edition, lookup, values_read
 from pytest_modelbudget.profiling.made import can_pick, picker
 from pytest_modelbudget.profiling.memo import Memo
-from pytest_modelbudget.profiling.modules import Work, tensors_of
 from pytest_modelbudget.profiling.operands import traits
+from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.signature import signature
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic, effects_of
 

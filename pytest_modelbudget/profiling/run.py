@@ -16,9 +16,10 @@ from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDepende
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, same_defaults, without_garbage_collection
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
-from pytest_modelbudget.profiling.modules import tensors_of, unobserved
+from pytest_modelbudget.profiling.modules import unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import paths_of
+from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.sharding import check_runs_alone
 from pytest_modelbudget.profiling.specification import Specification, is_training, realize, specify
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from pytest_modelbudget.profiling.modules import tensors_of
 from pytest_modelbudget.profiling.parameters import paths_of
+from pytest_modelbudget.profiling.shapes import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

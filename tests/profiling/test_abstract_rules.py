@@ -64,6 +64,7 @@ QUESTIONS = {
         (X, X.mT),
         (TURNED, TURNED.mT),
         (SLICED, SLICED.mT),
+        (SLICED.transpose(1, 2), SLICED.transpose(1, 2).mT),
         (X, meta(6, 8, 5)),
         (X, meta(8, 5)),
         (HALF, HALF.mT),
@@ -78,6 +79,7 @@ QUESTIONS = {
         (X.mT, [2, 6, 32]),
     ],
     aten.contiguous.default: [(x,) for x in ALL],
+    aten.adaptive_avg_pool2d.default: [(x, size) for x in (X, LAST, SLICED, HALF, EMPTY) for size in ([1, 1], [2, 2])],
     aten.conv1d.default: [
         (meta(2, 6, 9), meta(5, 6, 3)),
         (meta(2, 6, 9), meta(6, 1, 3), meta(6), [2], [1], [2], 6),
@@ -203,7 +205,9 @@ def test_a_composite_moves_what_its_parts_move(operator):
         moved = [NO_TRAFFIC]
         with Moves():
             operator(*args)
-        assert effects_of(found.counted, found.arguments, {}, found.output).traffic == total_traffic(moved), args
+        counted = [effects_of(found.counted, found.arguments, {}, found.output).traffic]
+        counted += [effects_of(aten.clone.default, (original,), {}, copy).traffic for original, copy in found.copies]
+        assert total_traffic(counted) == total_traffic(moved), args
 
 
 def test_products_of_groups_in_any_dtype():

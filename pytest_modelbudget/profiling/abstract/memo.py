@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pytest_modelbudget.profiling.modules import Work
+    from pytest_modelbudget.profiling.calls import Work
 
 
 class Answer(NamedTuple):

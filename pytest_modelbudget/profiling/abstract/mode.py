@@ -21,10 +21,10 @@ from pytest_modelbudget.profiling.abstract.errors import needs_data
 from pytest_modelbudget.profiling.abstract.memo import Answer, memo
 from pytest_modelbudget.profiling.abstract.replay import handed_on, recipe
 from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
+from pytest_modelbudget.profiling.calls import Work
 from pytest_modelbudget.profiling.costs import total
 from pytest_modelbudget.profiling.made import made_by, picker
 from pytest_modelbudget.profiling.memory import NOWHERE, Account, storages_bytes
-from pytest_modelbudget.profiling.modules import Work
 from pytest_modelbudget.profiling.operands import (
     CPU,
     META,
@@ -258,9 +258,14 @@ class AbstractMode(TorchDispatchMode):
         kwargs = _without_generator(kwargs)
         ruled = rules.answer(func, args, kwargs) if self._fuses_attention or func is not _ATTENTION else None
         if ruled is not None:
-            output, counted, counted_args, beside = ruled
+            output, counted, counted_args, beside, copies = ruled
             works = self._works(counted, counted_args, {}, (output, *beside) if beside else output)
-            return _Found(output, works, made_by(args, kwargs, output), sum(map(stored_bytes, beside)), depends=False)
+            if copies:
+                for original, copy in copies:
+                    works += self._works(_COPY, (original,), {}, copy)
+                works = tuple([work.interned() for work in _folded(func, [*works])])
+            transient = sum(map(stored_bytes, (*beside, *(copy for _, copy in copies))))
+            return _Found(output, works, made_by(args, kwargs, output), transient, depends=False)
         if internals.has_composite_kernel(func):
             if not constants.keeps_real_floats(func):
                 args, kwargs = replaced(args, kwargs, _abstract_float)
@@ -390,6 +395,7 @@ def _own_bytes(found: _Found) -> int | None:
 
 
 _recall = memo.get
+_COPY = torch.ops.aten.clone.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
 _UNFUSED = ("unfused", "unfused, floats abstract")  # levels of answers without fused attention
 _DYNAMO = "torch._dynamo"

@@ -10,8 +10,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.calls import CallTree, Entry, Work
 from pytest_modelbudget.profiling.memory import Holding
-from pytest_modelbudget.profiling.modules import CallTree, Entry, ModuleTracker, Work, shapes_of
+from pytest_modelbudget.profiling.modules import ModuleTracker
+from pytest_modelbudget.profiling.shapes import shapes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pytest_modelbudget.profiling.modules import ModuleNumbers
+    from pytest_modelbudget.profiling.calls import ModuleNumbers
 
 _get_ident = threading.get_ident
 _is_tracing = internals.is_tracing

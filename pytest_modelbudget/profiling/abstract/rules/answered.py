@@ -21,13 +21,15 @@ class Answered(NamedTuple):
     """The result of an operator, and which operator with which arguments has its cost.
 
     That is the operator itself, or the one that a composite comes down to; `beside` is what this one makes that is not
-    returned.
+    returned, and `copies` are what it is given in the place of operands that are no views of the right shape: of which
+    tensors they are copies, and the copies.
     """
 
     output: Any
     counted: Any
     arguments: tuple[Any, ...]
     beside: tuple[Tensor, ...] = ()
+    copies: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 Rules: TypeAlias = dict[Any, Callable[..., Answered | None]]

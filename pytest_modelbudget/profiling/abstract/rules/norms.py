@@ -1,4 +1,4 @@
-"""Norms and softmax."""
+"""Norms, means and softmax."""
 
 from __future__ import annotations
 
@@ -59,7 +59,17 @@ def _softmax(data: Tensor, dim: int, dtype: torch.dtype | None = None) -> Answer
     return Answered(empty(data.shape, data.dtype), aten._softmax.default, (data, dim, False))
 
 
+def _adaptive_avg_pool2d(data: Tensor, output_size: Sequence[int]) -> Answered | None:
+    """To one position it is a mean."""
+    if [*output_size] != [1, 1] or data.dim() != 4 or not data.is_contiguous() or not data.is_floating_point():
+        return None
+    if not data.numel():
+        return None
+    return Answered(empty((*data.shape[:2], 1, 1), data.dtype), aten.mean.dim, (data, [-1, -2], True))
+
+
 RULES: Rules = {
+    aten.adaptive_avg_pool2d.default: _adaptive_avg_pool2d,
     aten.layer_norm.default: _layer_norm,
     aten.batch_norm.default: _batch_norm,
     aten.softmax.int: _softmax,

@@ -37,16 +37,21 @@ def _bmm(left: Tensor, right: Tensor) -> Answered | None:
 
 
 def _matmul(left: Tensor, right: Tensor) -> Answered | None:
-    """Of two batches of the same shape that are views of one: a batched product. All else is folded or copied first."""
+    """Of two batches of the same shape: a batched product, of copies where they are no views of one. Else folded."""
     batch = left.shape[:-2]
     if len(batch) < 1 or batch != right.shape[:-2] or left.dtype != right.dtype or left.shape[-1] != right.shape[-2]:
         return None
-    count = batch.numel()
-    try:
-        operands = left.view(count, *left.shape[-2:]), right.view(count, *right.shape[-2:])
-    except RuntimeError:
-        return None
-    return Answered(empty((*left.shape[:-1], right.shape[-1]), left.dtype), aten.bmm.default, operands)
+    operands = []
+    copies = []
+    for operand in (left, right):
+        shape = (batch.numel(), *operand.shape[-2:])
+        try:
+            operands.append(operand.view(shape))
+        except RuntimeError:
+            operands.append(empty(shape, operand.dtype))
+            copies.append((operand, operands[-1]))
+    output = empty((*left.shape[:-1], right.shape[-1]), left.dtype)
+    return Answered(output, aten.bmm.default, tuple(operands), copies=tuple(copies))
 
 
 def _grouped_mm(

@@ -1,0 +1,160 @@
+"""Calls of modules: what one did, as a tree, and one that has not returned yet. Modules are told by numbers."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_modelbudget.profiling.memory import Account
+from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, FrameType
+
+    import torch
+
+    from pytest_modelbudget.profiling.costs import Cost
+    from pytest_modelbudget.profiling.parameters import Parts
+    from pytest_modelbudget.profiling.profile import Shape
+
+Path = tuple[int, ...]
+"""A chain of module numbers, from the outermost module called to the innermost."""
+
+
+class Work(NamedTuple):
+    """What one operator did. Booked interned: equal work is the same object."""
+
+    operator: str
+    cost: Cost | None
+    """None: unknown."""
+    traffic: Traffic = NO_TRAFFIC
+
+    def interned(self) -> Work:
+        """The one object in the process that stands for this work."""
+        if len(_works) >= _LIMIT:
+            _works.clear()  # calls before and after this are told apart, which costs a row in a table
+        return _works.setdefault(self, self)
+
+
+_works: dict[Work, Work] = {}
+_LIMIT = 1 << 17
+
+
+@dataclass(eq=False, slots=True)  # a frozen one takes three times as long to make
+class CallTree:
+    """One finished call of a module. Interned: equal calls are the same object, so loops cost no memory."""
+
+    module: int
+    work: tuple[Work, ...]
+    children: tuple[CallTree, ...]
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+    def walk(self) -> Iterator[CallTree]:
+        """This call and every call below it."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+@dataclass(eq=False)
+class Call:
+    """A call from outside every other module call, and what it was called with.
+
+    Attributes:
+        tree: what ran; `selves`: modules whose methods were on the call stack around it, innermost first.
+        inputs: shapes of all input tensors; `batch`: dimension 0 of the first one; `device`: where they live.
+        backward: work of the backward pass, by the path of modules that it belongs to.
+        memory: what was alive during the call and its backward.
+        specification: how to repeat the call; kept only when asked for.
+    """
+
+    module: int
+    selves: Path
+    path: Path = ()
+    tree: CallTree | None = None
+    inputs: tuple[Shape, ...] = ()
+    batch: int | None = None
+    device: str = ""
+    backward: dict[Path, list[Work]] = field(default_factory=dict)
+    memory: Account = field(default_factory=Account)
+    specification: Any = None
+
+
+class Entry:
+    """A module call that has not returned yet."""
+
+    __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "returned", "work")
+
+    def __init__(self, module: torch.nn.Module, number: int, frame: FrameType | None, call: Call, path: Path) -> None:
+        self.module: torch.nn.Module | None = module
+        self.number = number
+        self.frame = frame
+        self.call = call
+        self.path = path
+        self.work: list[Work] = []
+        self.children: list[CallTree] = []
+        self.is_recomputed = path[0] != call.module
+        self.returned: Returned | None = None
+        """Set when the module has returned and hooks of its own may follow."""
+
+    def made(self, tensors: tuple[torch.Tensor, ...], operator: str, transient: int) -> None:
+        """An operator in this module made these."""
+        where = (self.path, operator)
+        self.call.memory.made(tensors, where, backward=self.is_recomputed, transient=transient)
+
+
+class Returned(NamedTuple):
+    """A call that has returned, but for the forward hooks of its module: they run after the hooks of all modules.
+
+    Its frame is told by its code and id. Held, it would keep what the module was given and returned. Another with the
+    same id can only be that of a later call, which comes by `enter` first.
+    """
+
+    frame: int
+    code: CodeType
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+    def is_around(self, frame: FrameType | None) -> bool:
+        """Whether that runs in one of the hooks."""
+        while frame is not None:
+            if id(frame) == self.frame and frame.f_code is self.code:
+                return True
+            frame = frame.f_back
+        return False
+
+
+class ModuleNumbers:
+    """Numbers modules by identity without keeping them alive."""
+
+    def __init__(self) -> None:
+        self._references: list[weakref.ref[torch.nn.Module]] = []
+        self._numbers: dict[int, int] = {}
+        self.types: list[str] = []
+
+    def __getitem__(self, module: torch.nn.Module) -> int:
+        number = self._numbers.get(id(module))
+        # An id is used again once its module is gone.
+        if number is not None and self._references[number]() is module:
+            return number
+        return self.of([("", module)])[0]
+
+    def of(self, parts: Parts) -> list[int]:
+        """The numbers of many modules."""
+        known, references, types = self._numbers, self._references, self.types
+        numbers = []
+        for _, module in parts:
+            number = known.get(id(module))
+            if number is None or references[number]() is not module:
+                number = known[id(module)] = len(references)
+                references.append(weakref.ref(module))
+                types.append(type(module).__name__)
+            numbers.append(number)
+        return numbers
+
+    def module(self, number: int) -> torch.nn.Module | None:
+        """The module with that number, or None once it is gone."""
+        return self._references[number]()

@@ -1,0 +1,46 @@
+"""The tensors in what a module is given or returns, and their shapes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pytest_modelbudget.profiling.profile import Shape
+
+_DEPTH = 12  # of nested containers; a structure that contains itself has no end
+
+
+def tensors_of(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists, dicts and dataclasses, depth first."""
+    if isinstance(value, torch.Tensor):
+        yield value
+        return
+    items: Iterable[Any] = ()
+    if isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, (tuple, list)):
+        items = value
+    elif hasattr(type(value), "__dataclass_fields__"):
+        items = (getattr(value, name, None) for name in type(value).__dataclass_fields__)
+    if depth:
+        for item in items:
+            yield from tensors_of(item, depth - 1)
+
+
+def shape_of(tensor: torch.Tensor) -> Shape:
+    """The shape of a tensor; -1 where the sizes of a nested one differ."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        sizes = tensor._nested_tensor_size()  # one row for each of the tensors in it
+        return (len(sizes), *(int(column[0]) if (column == column[0]).all() else -1 for column in sizes.T))
+    return tuple(size if isinstance(size, int) else -1 for size in tensor.shape)
+
+
+def shapes_of(value: Any) -> tuple[Shape, ...]:
+    """The shapes of the tensors in a nested value, depth first."""
+    if type(value) is torch.Tensor and not value.is_nested:  # by far the most frequent output
+        return (tuple(value.shape),)
+    return tuple(shape_of(tensor) for tensor in tensors_of(value))
