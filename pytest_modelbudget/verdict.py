@@ -149,23 +149,26 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
             return [Verdict(limit, Outcome.INVALID, model, reason=reason)]
         outcome = Outcome.EXCEEDED if measured > limit.value else Outcome.WITHIN
         verdicts.append(Verdict(limit, outcome, model, measured, profile, path))
-    exceeded = [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]
-    closest = max(verdicts, key=lambda verdict: verdict.measured or 0)
     if limit.metric.source is not Source.COMPUTE:
-        return exceeded or [closest]
+        exceeded = [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]
+        return exceeded or [max(verdicts, key=lambda verdict: verdict.measured or 0)]
     decision = limit.uncounted or uncounted
-    unknown = {} if decision is Uncounted.IGNORE else uncounted_of(calls)
+    if decision is not Uncounted.IGNORE:
+        verdicts = [replace(verdict, unknown=uncounted_of(calls, verdict.module)) for verdict in verdicts]
+    exceeded = [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]
     if exceeded:
-        return [replace(verdict, unknown=unknown) for verdict in exceeded]
-    if unknown and decision is Uncounted.FAIL:
-        return [replace(closest, outcome=Outcome.UNCOUNTED, unknown=unknown)]
+        return exceeded
+    incomplete = [verdict for verdict in verdicts if verdict.unknown]
+    if incomplete and decision is Uncounted.FAIL:
+        return [replace(verdict, outcome=Outcome.UNCOUNTED) for verdict in incomplete]
+    closest = max(verdicts, key=lambda verdict: verdict.measured or 0)
     if limit.value and not closest.measured and limit.metric.measure is None:
         what = f'module="{limit.module}"' if limit.module else "the model"
         reason = f"no matrix product, convolution or attention ran in {what}"
         if closest.profile is not None and closest.profile.batch == 0:
             reason = "the batch was empty: call the model with at least one sample"
-        return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=unknown)]
-    return [replace(closest, unknown=unknown)]
+        return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=closest.unknown)]
+    return [closest]
 
 
 def unjudged(budget: Budget) -> list[Verdict]:
@@ -173,12 +176,16 @@ def unjudged(budget: Budget) -> list[Verdict]:
     return [Verdict(limit, Outcome.INCOMPLETE, "", reason="the test did not pass") for limit in budget.limits]
 
 
-def uncounted_of(calls: Calls) -> dict[str, int]:
-    """The operators of unknown cost in all calls, and how often they ran."""
+def uncounted_of(calls: Calls, module: str) -> dict[str, int]:
+    """The operators of unknown cost in a module and below it, in all calls, and how often they ran."""
     total: dict[str, int] = {}
     for profile, count in calls:
-        for operator, runs in profile.uncounted.items():
-            total[operator] = total.get(operator, 0) + runs * count
+        inside = [profile.uncounted]
+        if module:
+            inside = [names for path, names in profile.uncounted_in.items() if f"{path}.".startswith(f"{module}.")]
+        for names in inside:
+            for operator, runs in names.items():
+                total[operator] = total.get(operator, 0) + runs * count
     return total
 
 

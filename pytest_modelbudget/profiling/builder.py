@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_modelbudget.profiling.anatomy import CONTAINERS
 from pytest_modelbudget.profiling.operators import operators_of
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_modelbudget.profiling.anatomy import Anatomy
     from pytest_modelbudget.profiling.calls import CallTree, Path, Work
     from pytest_modelbudget.profiling.memory import Account, Course, Peak
+
+
+Unknown: TypeAlias = "defaultdict[str, Counter[str]]"
+"""Operators of unknown cost and how often they ran, by the path of the module that ran them."""
 
 
 class _Row:
@@ -77,20 +81,21 @@ class ProfileBuilder:
     ) -> Profile:
         """The profile of what `trees`, each at a path, and `outside` and `backward` hold together."""
         rows = {path: _Row() for path in self._anatomy.numbers}
-        uncounted: Counter[str] = Counter()
+        uncounted: Unknown = defaultdict(Counter)
         ran: list[Work] = []
         outside = list(outside)
         for tree, path in trees:
             self._add_tree(rows, uncounted, ran, tree, path)
         for path, works in outside:
-            _add_forward(rows[path], uncounted, works)
+            _add_forward(rows[path], uncounted, path, works)
             ran += works
         for chain, works in (backward or {}).items():
-            _add_backward(rows[self._path_of_chain(chain)], uncounted, works)
+            path = self._path_of_chain(chain)
+            _add_backward(rows[path], uncounted, path, works)
         for path, names in self._anatomy.machine_code.items():
             if rows[path].calls:
                 for name in names:
-                    uncounted[name] += rows[path].calls
+                    uncounted[path][name] += rows[path].calls
         peak = None if memory is None or self._flops_per_mac is None else memory.peak()
         for chain, made in () if peak is None else peak.made.items():
             rows[self._path_of_chain(chain)].made += made
@@ -118,7 +123,8 @@ class ProfileBuilder:
             read=root.read,
             written=root.written,
             **({} if memory is None or peak is None else self._memory(peak, memory.course())),
-            uncounted=dict(sorted(uncounted.items())),
+            uncounted=dict(sorted(sum(uncounted.values(), Counter()).items())),
+            uncounted_in={path: dict(sorted(names.items())) for path, names in sorted(uncounted.items())},
             operators={}
             if self._flops_per_mac is None
             else operators_of(
@@ -187,9 +193,7 @@ class ProfileBuilder:
         first = self.paths[self._anatomy.numbers[path]][0]
         return None if first == path else first
 
-    def _add_tree(
-        self, rows: dict[str, _Row], uncounted: Counter[str], ran: list[Work], tree: CallTree, path: str
-    ) -> None:
+    def _add_tree(self, rows: dict[str, _Row], uncounted: Unknown, ran: list[Work], tree: CallTree, path: str) -> None:
         row = rows[path]
         if tree.module == self._anatomy.numbers[path]:  # else a module from elsewhere, part of its caller's work
             row.calls += 1
@@ -198,7 +202,7 @@ class ProfileBuilder:
             if row.calls == 1:
                 row.inputs, row.outputs = tree.inputs, tree.outputs
         if tree.work:
-            _add_forward(row, uncounted, tree.work)
+            _add_forward(row, uncounted, path, tree.work)
             ran += tree.work
         for child in tree.children:
             places = self.paths.get(child.module)
@@ -224,12 +228,12 @@ class ProfileBuilder:
         return path
 
 
-def _add_forward(row: _Row, uncounted: Counter[str], works: Iterable[Work]) -> None:
+def _add_forward(row: _Row, uncounted: Unknown, path: str, works: Iterable[Work]) -> None:
     for operator, cost, (read, written) in works:
         row.read += read
         row.written += written
         if cost is None:
-            uncounted[operator] += 1
+            uncounted[path][operator] += 1
         else:
             macs, flops, elementwise, activations = cost
             row.macs += macs
@@ -238,10 +242,10 @@ def _add_forward(row: _Row, uncounted: Counter[str], works: Iterable[Work]) -> N
             row.activations += activations
 
 
-def _add_backward(row: _Row, uncounted: Counter[str], works: Iterable[Work]) -> None:
+def _add_backward(row: _Row, uncounted: Unknown, path: str, works: Iterable[Work]) -> None:
     for operator, cost, _ in works:
         if cost is None:
-            uncounted[operator] += 1
+            uncounted[path][operator] += 1
         else:
             row.backward_macs += cost.macs
             row.backward_flops += cost.flops

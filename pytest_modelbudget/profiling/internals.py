@@ -40,6 +40,7 @@ __all__ = [
     "current_autograd_node",
     "entry_of",
     "has_composite_kernel",
+    "has_other_forward_hooks",
     "is_propagating_shards",
     "is_tracing",
     "kinds_of_nodes",
@@ -101,6 +102,11 @@ def is_propagating_shards(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def has_other_forward_hooks(_hooks: dict[int, Any] = nn_module._global_forward_hooks) -> bool:
+    """Whether forward hooks for all modules are registered beside the one of `GlobalHooks`."""
+    return len(_hooks) > 1
 
 
 class GlobalHooks:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.packed import holds_packed, packed_in
 from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 
@@ -331,4 +332,5 @@ def holding_of(module: torch.nn.Module) -> Holding:
                 total += size
         sizes.append(total)
     parameters, buffers = sizes
+    parameters += sum(tensor.nbytes for part in parts if holds_packed(part) for tensor in packed_in(part))
     return Holding(parameters, buffers, frozenset(seen), complete)

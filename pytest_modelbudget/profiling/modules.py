@@ -306,15 +306,16 @@ class ModuleTracker:
             call.device = tensors[0].device.type if tensors else ""
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
         outputs = shapes_of(output)
-        if not module._forward_hooks or output is None:  # None: it raised
-            self._close(stack, inputs, outputs)
+        is_followed = module._forward_hooks or internals.has_other_forward_hooks()
+        if not is_followed or (output is None and not module._forward_hooks_always_called):  # None: it raised
+            self._close(stack, inputs, outputs, is_hooked_backward(module))
             return
         if is_outermost and entry.call.tree is None:
             self._end(entry.call, module)
         frame = sys._getframe(2)
         entry.returned = Returned(id(frame), frame.f_code, inputs, outputs)
         entry.module = entry.frame = None
-        self._mark_leaving(stack[:-1])
+        self._mark_leaving(stack[:-1], is_hooked_backward(module))
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""
@@ -329,7 +330,13 @@ class ModuleTracker:
         while stack and stack[-1].returned is not None and not stack[-1].returned.is_around(frame):
             self._close(stack)
 
-    def _close(self, stack: list[Entry], inputs: tuple[Shape, ...] = (), outputs: tuple[Shape, ...] = ()) -> None:
+    def _close(
+        self,
+        stack: list[Entry],
+        inputs: tuple[Shape, ...] = (),
+        outputs: tuple[Shape, ...] = (),
+        is_hooked: bool = False,
+    ) -> None:
         """Take the innermost entry off the stack and put what ran in it in its place."""
         entry = stack.pop()
         if entry.returned is not None:
@@ -345,10 +352,10 @@ class ModuleTracker:
             parent = stack[-1]
             parent.children.append(tree)
             if entry.returned is None:
-                self._mark_leaving(stack)
+                self._mark_leaving(stack, is_hooked)
             return
         if entry.returned is None:
-            self._mark_leaving(stack)
+            self._mark_leaving(stack, is_hooked)
         if entry.path == call.path and call.tree is None:
             call.tree = tree
             if entry.module is not None:
@@ -356,10 +363,14 @@ class ModuleTracker:
         else:
             self._add_recomputation(call, entry.path, tree)
 
-    def _mark_leaving(self, stack: list[Entry]) -> None:
-        """Autograd nodes that are made from now on belong to the innermost call that has not returned."""
+    def _mark_leaving(self, stack: list[Entry], is_hooked: bool = False) -> None:
+        """Autograd nodes that are made from now on belong to the innermost call that has not returned.
+
+        All but the next one, if the module that is left `is_hooked`: that is where its backward hooks will run.
+        """
         entry = next((entry for entry in reversed(stack) if entry.returned is None), None)
-        self._mark_span(_sequence_number(), None if entry is None else (entry.call, entry.path))
+        following = _sequence_number() + (is_hooked and torch.is_grad_enabled())
+        self._mark_span(following, None if entry is None else (entry.call, entry.path))
 
     def _mark_hook(self, stack: list[Entry]) -> None:
         """Those that were made since the last mark belong to the module whose hook is running."""
@@ -437,6 +448,11 @@ class ModuleTracker:
     def _span_of(self, node: Any) -> tuple[Call, Path] | None:
         index = bisect_right(self._starts, node._sequence_nr()) - 1
         return self._spans[index] if index >= 0 else None
+
+
+def is_hooked_backward(module: torch.nn.Module) -> bool:
+    """Whether torch makes a node behind the module, at which hooks run as the backward pass comes to it."""
+    return bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 def _is_among(running: set[int], entry: Entry, frame: FrameType) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import torch
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.packed import holds_packed, packed_in
 from pytest_modelbudget.profiling.traffic import inner_tensors
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _states(parts: Parts) -> dict[str, State]:
             if buffer is not None:
                 check_initialized(buffer, path, name)
                 own[id(buffer)] = _held(buffer, is_parameter=False)
-        if _holds_packed(module):
+        if holds_packed(module):
             own.update(_packed(module))
         held[path] = own
     return _united(held) if _is_anything_shared(held) else _added(held)
@@ -124,7 +125,7 @@ def _of_plain_parts(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | N
     in_parameters = in_buffers = 0
     is_whole = True
     for path, module in parts:
-        if _holds_packed(module):
+        if holds_packed(module):
             return None
         elements = trainable = size = 0
         for tensor in module._parameters.values():
@@ -164,26 +165,9 @@ def _of_plain_parts(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | N
     return _in_parents(sums), (in_parameters, in_buffers) if is_whole else None
 
 
-def _holds_packed(module: nn.Module) -> bool:
-    return not _PACKED.isdisjoint(map(type, module.__dict__.values()))
-
-
-_PACKED = frozenset({torch.ScriptObject, torch.ScriptModule})
-
-
 def _packed(module: nn.Module) -> Iterator[tuple[object, _Held]]:
-    if isinstance(module, torch.jit.ScriptModule) and not hasattr(module, "training"):
-        # Frozen: its parameters are constants of its graph, as are its buffers.
-        for tensor in internals.constants_of(module):
-            if tensor.is_floating_point() or tensor.is_complex():
-                held = _held(tensor, is_parameter=True)
-                yield held.storages[0].key, held
-    for value in vars(module).values():
-        if type(value) is torch.ScriptObject:
-            # Cells hold their biases themselves and in what they pack.
-            tensors = {tensor.untyped_storage()._cdata: tensor for tensor in _packed_tensors(value)}
-            for index, tensor in enumerate(tensors.values()):
-                yield (id(value), index), _held(tensor, is_parameter=True)
+    for index, tensor in enumerate(packed_in(module)):
+        yield (id(module), index), _held(tensor, is_parameter=True)
 
 
 def _is_anything_shared(held: dict[str, dict[object, _Held]]) -> bool:
@@ -261,26 +245,6 @@ def _storages(tensor: Tensor) -> Iterator[_Storage]:
         yield _Storage(id(tensor), used, used)
         return
     yield _Storage(storage._cdata, used, storage.nbytes())
-
-
-def _packed_tensors(packed: torch.ScriptObject) -> Iterator[Tensor]:
-    """The weights and biases that modules of `torch.ao` pack for quantized kernels; they are no `parameters()`."""
-    kind = packed._type().qualified_name()
-    pending: list[object]
-    if kind.startswith("__torch__.torch.classes.rnn."):
-        pending = [packed.__getstate__()]  # type: ignore[attr-defined]
-    elif kind.startswith("__torch__.torch.classes.") and hasattr(packed, "unpack"):
-        pending = [packed.unpack()]
-    else:  # scripted modules are objects of TorchScript, too
-        return
-    while pending:
-        value = pending.pop(0)
-        if isinstance(value, torch.ScriptObject):
-            yield from _packed_tensors(value)
-        elif isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            pending.extend(value)
 
 
 def _sum(tensors: dict[object, _Held]) -> State:

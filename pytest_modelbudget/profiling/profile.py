@@ -156,7 +156,8 @@ class Profile:
         allocated: where the plugin ran the model on a device with a caching allocator (CUDA, XPU): the most bytes that
             this handed out at once, beside `memory`, which is the same on every machine.
         latency: median wall time of the call in seconds; `latency_measurement`: with its spread.
-        uncounted: operators of unknown cost and how often they ran.
+        uncounted: operators of unknown cost and how often they ran; `uncounted_in`: by the path of the innermost module
+            that ran them.
         operators: those that cost or move something, by name, the costliest first.
         modules: dotted path -> figures; `""` is the model itself.
         batch: dimension 0 of the first tensor among the inputs; None where there is none.
@@ -186,6 +187,7 @@ class Profile:
     latency: float | None = None
     latency_measurement: LatencyMeasurement | None = None
     uncounted: dict[str, int] = field(default_factory=dict)
+    uncounted_in: dict[str, dict[str, int]] = field(default_factory=dict)
     operators: dict[str, OperatorProfile] = field(default_factory=dict)
     modules: dict[str, ModuleProfile] = field(default_factory=dict)
     batch: int | None = None

@@ -22,6 +22,7 @@ _VALUES = frozenset({str, torch.dtype, torch.device, torch.layout, torch.memory_
 _SCALARS = frozenset({float, bool, complex})
 _COMPLEX = frozenset({torch.complex32, torch.complex64, torch.complex128})
 _SAME = object()
+_STRIDED = torch.strided
 NoneType = type(None)
 
 
@@ -54,7 +55,8 @@ def signature(
             kind = type(value)
             if kind is Tensor or kind is Parameter:
                 if not value.is_meta:
-                    if tainted and value.untyped_storage()._cdata in tainted:
+                    # What others do depends on how many elements they store; some have strides all the same.
+                    if value.layout is not _STRIDED or (tainted and value.untyped_storage()._cdata in tainted):
                         return None
                     key.append(kind)
                 dtype = value.dtype
@@ -70,7 +72,7 @@ def signature(
             for name, value in kwargs.items():
                 key.append(name)
                 _extend(key, (value,), tainted, operands)
-    except (_NoKeyError, RuntimeError):  # RuntimeError: sparse and nested tensors have no strides
+    except (_NoKeyError, RuntimeError):  # RuntimeError: nested tensors have no strides
         return None
     if len(operands) > 1 and len({*map(id, operands)}) < len(operands):
         numbers = [*map(id, operands)]
@@ -91,7 +93,7 @@ def _extend(key: list[Any], values: Iterable[Any], tainted: Container[int], oper
                 _extend(key, value, tainted, operands)
         elif kind is Tensor or kind is Parameter:
             if not value.is_meta:
-                if tainted and value.untyped_storage()._cdata in tainted:
+                if value.layout is not _STRIDED or (tainted and value.untyped_storage()._cdata in tainted):
                     raise _NoKeyError
                 # A real parameter was reached past its module; its twin will stand in for it.
                 key.append(kind)

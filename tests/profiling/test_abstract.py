@@ -730,3 +730,23 @@ def test_a_jagged_tensor_needs_a_device_for_its_lengths():
     assert profile(nn.Linear(8, 8), ragged, device="cpu").macs == (2 + 3) * 8 * 8
     with pytest.raises(DataDependentError, match=r'called with a jagged tensor.*device="cpu"'):
         profile(nn.Linear(8, 8), ragged)
+
+
+class Attends(nn.Module):
+    def __init__(self, biased: bool = False) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(4, 4)) if biased else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * self.scale
+        return nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=self.bias)
+
+
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "with a bias that learns"])
+@pytest.mark.parametrize("shape", [(4, 8), (3, 4, 8), (1, 3, 4, 8)], ids=str)
+def test_attention_of_every_shape_has_a_backward_pass(shape, biased):
+    macs = (1 if len(shape) == 2 else 3) * 4 * 4 * (8 + 8)
+    for device in ("meta", "cpu"):
+        figures = profile(Attends(biased), torch.ones(shape), device=device, backward=True)
+        assert (figures.macs, figures.backward_flops) == (macs, 2 * 2 * macs), device

@@ -155,3 +155,11 @@ def test_kernels_that_a_script_calls_past_the_dispatcher_are_unknown():
     figures = profile(script, torch.zeros(1, 3, 8, 8), device="cpu")
     assert (figures.macs, figures.params) == (720, 837)
     assert figures.uncounted == {"prim::mkldnn_convolution": 1}
+
+
+def test_frozen_weights_are_alive_during_the_call():
+    frozen = torch.jit.freeze(torch.jit.script(Convolves().eval()))
+    for device in ("cpu", "meta"):
+        figures = profile(frozen, torch.zeros(1, 3, 8, 8), device=device)
+        assert figures.memory_by_kind["parameters"] == 837 * 4
+        assert figures.memory > 837 * 4

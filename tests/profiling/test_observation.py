@@ -465,3 +465,46 @@ def test_what_a_model_with_hooks_returned_is_not_kept_alive(watch: Any, small: S
             return weakref.ref(small(x))
 
     assert watch(lambda: body()() is None)
+
+
+def test_a_hook_for_all_modules_that_comes_late_is_work_of_the_call(watch: Any, small: Small, x: Tensor) -> None:
+    weight = torch.randn(2, 5)
+
+    def body() -> None:
+        handle = nn.modules.module.register_module_forward_hook(
+            lambda module, args, output: output @ weight if module is small else None
+        )
+        try:
+            small(x)
+        finally:
+            handle.remove()
+
+    watch(body)
+    assert watch.profile(small).macs == MACS + HOOK_MACS
+
+
+def test_a_hook_that_is_always_called_works_for_the_call_that_raised(watch: Any, small: Small) -> None:
+    weight = torch.randn(2, 5)
+    small.register_forward_hook(lambda *_: torch.ones(3, 2) @ weight, always_call=True)
+
+    def body() -> None:
+        with pytest.raises(RuntimeError):
+            small(torch.ones(3, 7))
+
+    watch(body)
+    assert watch.profile(small).macs == HOOK_MACS
+
+
+@pytest.mark.parametrize("kind", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_backward_hooks_of_the_model_are_work_of_it(kind: str, watch: Any, small: Small, x: Tensor) -> None:
+    weight = torch.eye(2)
+
+    def hook(module: nn.Module, *gradients: Any) -> None:
+        gradients[-1][0] @ weight
+
+    getattr(small, kind)(hook)
+    x.requires_grad = True  # the first layer takes the gradient of its input, too
+    watch(lambda: small(x).sum().backward())
+    expected = 2 * (BACKWARD_MACS + 3 * 8 * 4 + 3 * 2 * 2)
+    assert watch.profile(small).backward_flops == expected
+    assert profile(small, x, backward=True).backward_flops == expected

@@ -118,3 +118,16 @@ def test_with_and_without_gradients_are_other_questions(empty_memo: None, watch:
         with torch.set_grad_enabled(grad):
             watch(model, torch.ones(5, 2, 8))
     assert {profile.macs for profile, _ in watch.profiles(model)} == {5 * 2 * 4 * 16 * (8 + 16)}
+
+
+@pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul], ids=["sparse.mm", "matmul"])
+def test_sparse_operands_are_looked_at_each_time(product: Any, empty_memo: None, watch: Any) -> None:
+    def sparse(stored: int) -> Tensor:
+        return (torch.arange(24).reshape(4, 6) < stored).float().to_sparse()
+
+    model = Calls(lambda weight, x, y: product(x, y))
+    with torch.no_grad():
+        for stored in (3, 10, 20):
+            watch(model, sparse(stored), torch.ones(6, 8))
+        watch(model, torch.ones(1, 1).expand(4, 6).to_sparse().to_dense(), torch.ones(6, 8))
+    assert [profile.macs for profile, _ in watch.profiles(model)] == [3 * 8, 10 * 8, 20 * 8, 4 * 6 * 8]

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pytest_modelbudget.profiling.run import profile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -130,6 +132,17 @@ def test_dynamically_quantized_layers_count_as_the_float_ones(
 ) -> None:
     quantized = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {type(layer)})
     assert macs(watch, quantized, torch.randn(inputs)) == expected
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_packed_weights_are_alive_and_read(device: str) -> None:
+    quantized = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(64, 32)), {nn.Linear})
+    figures = profile(quantized, torch.randn(2, 64), device=device)
+    # One byte a weight, and 32 biases of four.
+    assert figures.size == 64 * 32 + 32 * 4
+    assert figures.memory_by_kind["parameters"] == figures.size
+    assert figures.read == figures.size + 2 * 64 * 4
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.abstract.rules.fused import is_fused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -47,12 +48,13 @@ def _attention(
     enable_gqa: bool = False,
 ) -> torch.Tensor:
     output: torch.Tensor
-    if enable_gqa and not internals.FUSED_ATTENTION_SHARES_HEADS:
+    # No fused kernel gives a gradient to its mask, as that of T5 needs one.
+    if not is_fused(query, key, value, enable_gqa) or (attn_mask is not None and attn_mask.requires_grad):
         output = internals.run_composite_kernel(
             torch.ops.aten.scaled_dot_product_attention.default,
             *(query, key, value, attn_mask, dropout_p, is_causal),
             scale=scale,
-            enable_gqa=True,
+            enable_gqa=enable_gqa,
         )
         return output
     output = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(

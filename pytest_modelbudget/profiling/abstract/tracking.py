@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import CallTree, Entry, Work
 from pytest_modelbudget.profiling.memory import Holding
-from pytest_modelbudget.profiling.modules import ModuleTracker
+from pytest_modelbudget.profiling.modules import ModuleTracker, is_hooked_backward
 from pytest_modelbudget.profiling.shapes import shapes_of
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _hooks_of(
     """The two hooks of a run: closures, since every attribute counts that is read at each call of a module."""
     thread = threading.get_ident()
     new_entry = Entry
+    has_others = internals.has_other_forward_hooks
 
     def is_elsewhere() -> bool:
         return tracker.paused or _get_ident() != thread or _is_tracing()
@@ -112,6 +113,8 @@ def _hooks_of(
             len(running) < 2
             or running[-1].module is not module
             or module._forward_hooks
+            or has_others()
+            or (autograd and is_hooked_backward(module))
             or tracker.paused
             or _get_ident() != thread
         ):

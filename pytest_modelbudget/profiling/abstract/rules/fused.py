@@ -15,6 +15,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def is_fused(query: Tensor, key: Tensor, value: Tensor, enable_gqa: bool) -> bool:
+    """Whether devices have one operator for attention of these shapes. Others take the unfused path everywhere."""
+    if query.dim() != 4 or key.dim() != 4 or value.dim() != 4 or 0 in query.shape or 0 in key.shape:
+        return False
+    if not query.shape[-1] == key.shape[-1] == value.shape[-1] or query.shape[0] != key.shape[0]:
+        return False
+    if query.shape[1] != key.shape[1] and not (enable_gqa and internals.FUSED_ATTENTION_SHARES_HEADS):
+        return False
+    return query.dtype == key.dtype == value.dtype and query.is_floating_point()
+
+
 def _attention(
     query: Tensor,
     key: Tensor,
@@ -26,14 +37,8 @@ def _attention(
     scale: float | None = None,  # noqa: ARG001 - named as the operator names it
     enable_gqa: bool = False,
 ) -> Answered | None:
-    """One operator that keeps no scores. Other shapes take the unfused path on every device."""
-    if query.dim() != 4 or key.dim() != 4 or value.dim() != 4 or 0 in query.shape or 0 in key.shape:
-        return None
-    if not query.shape[-1] == key.shape[-1] == value.shape[-1] or query.shape[0] != key.shape[0]:
-        return None
-    if query.shape[1] != key.shape[1] and not (enable_gqa and internals.FUSED_ATTENTION_SHARES_HEADS):
-        return None
-    if not query.dtype == key.dtype == value.dtype or not query.is_floating_point():
+    """One operator that keeps no scores."""
+    if not is_fused(query, key, value, enable_gqa):
         return None
     batch, heads, length, width = query.shape
     output = empty((batch, length, heads, width), query.dtype).transpose(1, 2)
