@@ -123,13 +123,17 @@ def judge_test(
     limits: Iterable[Limit],
     settings: Settings,
     others: Iterable[Verdict] = (),
+    *,
+    runs_models: bool = True,
 ) -> None:
     """Judge every limit against what was observed; `others` are verdicts that stand beside them.
+
+    `runs_models`: whether models that were not called are run, as a test without a call asks for.
 
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
-    subjects = Subjects(item, observation)
+    subjects = Subjects(item, observation, runs_models=runs_models)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
         result_of(item).profiles += [

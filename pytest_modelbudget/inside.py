@@ -131,7 +131,7 @@ class ModelBudget:
         observation = observation_for(parsed, self._settings)
         with observation.under(frame):
             yield
-        judge_test(self._item, observation, parsed, self._settings)
+        judge_test(self._item, observation, parsed, self._settings, runs_models=False)
 
     def _limits(self, function: str, written: dict[str, Any], frame: FrameType) -> list[Limit]:
         """The limits that the keywords set; an empty list where each is None, which lifts it."""
@@ -141,7 +141,10 @@ class ModelBudget:
         for name in keywords:
             if name not in KEYWORDS:
                 meant = near(name, [*METRICS, *KEYWORDS])
-                raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{meant}")
+                raise TypeError(
+                    f"{function}() got an unexpected keyword argument {name!r}{meant}; named arguments of the model go "
+                    "into kwargs={...}"
+                )
         if not quantities:
             raise ValueError(f'{function}(): no limit; write e.g. {function.rpartition(".")[2]}(params="26M")')
         path = os.path.relpath(frame.f_code.co_filename, self._item.config.rootpath)

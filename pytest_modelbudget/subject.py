@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import cached_property, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -44,11 +45,13 @@ class Subjects:
 
     Args:
         item: the test, while its fixtures are set up.
-        observation: of its body.
+        observation: of its body, or of a block in it.
+        runs_models: whether models that were not called are run: not for a block, which is judged by what ran in it.
     """
 
-    def __init__(self, item: pytest.Item, observation: Observation) -> None:
+    def __init__(self, item: pytest.Item, observation: Observation, *, runs_models: bool = True) -> None:
         self._item = item
+        self._runs_models = runs_models
         self._observation = observation
         self._root = item.config.rootpath
         self._unmeasurable: dict[int, str] = {}
@@ -299,18 +302,27 @@ class Subjects:
 
     def _own_call(self, subject: Subject, how: How, *, inputs: Inputs | None, fallback: str | None) -> Calls:
         model = self._module(subject.number)
-        args, kwargs = self._arguments(model, inputs, fallback)
-        return run(model, args, kwargs, how)
+        if not self._runs_models and inputs is None:
+            raise SubjectError(
+                f"{type(model).__name__} was not called in the block: call it there, or say with inputs= what to call "
+                "it with"
+            )
+        (args, kwargs), notes = self._arguments(model, inputs, fallback)
+        profiles = run(model, args, kwargs, how)
+        return [(replace(profile, notes=(*profile.notes, *notes)), count) for profile, count in profiles]
 
-    def _arguments(self, model: nn.Module, inputs: Inputs | None, fallback: str | None) -> Arguments:
+    def _arguments(
+        self, model: nn.Module, inputs: Inputs | None, fallback: str | None
+    ) -> tuple[Arguments, tuple[str, ...]]:
+        """What to call a model with, and what a reader of the figures must know of it."""
         if isinstance(inputs, str):
-            return as_arguments(self._fixture(inputs, "inputs="))
+            return as_arguments(self._fixture(inputs, "inputs=")), ()
         if inputs is not None:
-            return arguments_of(model, inputs)
+            return arguments_of(model, inputs), ()
         if self._from_hook is not None and self._from_hook[0] is model and self._from_hook[1] is not None:
-            return as_arguments(self._from_hook[1])
+            return as_arguments(self._from_hook[1]), ()
         if fallback is not None:
-            return as_arguments(self._fixture(fallback, "modelbudget_inputs"))
+            return as_arguments(self._fixture(fallback, "modelbudget_inputs")), ()
         try:
             dummy = getattr(model, "dummy_inputs", None)
         except Exception as error:  # a property of the user's
@@ -324,7 +336,9 @@ class Subjects:
                 f"the test does not call {type(model).__name__}: call it, or say with inputs= what to call it with, "
                 "for example inputs=(1, 3, 224, 224)"
             )
-        return as_arguments(dummy)
+        return as_arguments(dummy), (
+            "called with its own dummy_inputs: say with inputs= what it is really called with",
+        )
 
     def _fixture(self, name: str, who: str) -> object:
         request = getattr(self._item, "_request", None)

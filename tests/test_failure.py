@@ -176,8 +176,9 @@ def test_operators_of_unknown_cost():
         "  next      say what they cost, from the shapes of their arguments, for example in conftest.py:",
         "                from pytest_modelbudget import Cost, register_cost",
         '                @register_cost("mylib::scan")',
-        "                def scan(<its arguments by name>, *, output): return Cost(macs=...)",
-        '            or leave them out of the count: uncounted="warn" or uncounted="ignore"',
+        "                def scan(<its arguments by name>, *, output):",
+        "                    return Cost(macs=...)  # or flops=, elementwise=, activations=",
+        '            or leave them out of the count: uncounted="warn" in the mark, or modelbudget_uncounted = warn',
     ]
     assert "  and operators of unknown cost, which are not counted: mylib::scan (x3), a::rare\n" in text(
         limit(1), profile({"a": 10}, uncounted=unknown)

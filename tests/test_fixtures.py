@@ -143,6 +143,36 @@ def test_fixture(modelbudget, net):
     assert run.measured("test_fixture") == [("net.head (Linear)", "32 MACs")]
 
 
+def test_a_block_is_judged_by_the_calls_in_it_alone(suite: Suite):
+    run = suite(
+        """
+class Helpful(Net):
+    dummy_inputs = {"x": batch()}
+@pytest.fixture
+def net(): return Helpful()
+def test_nothing(modelbudget, net):
+    with modelbudget.limit(macs="1k"): pass
+def test_before(modelbudget, net):
+    net(batch())
+    with modelbudget.limit(macs="1k"): pass
+def test_state(modelbudget, net):
+    with modelbudget.limit(params=58): pass
+def test_inputs(modelbudget, net):
+    with modelbudget.limit(macs=143, inputs=(3, 4)): pass
+"""
+    )
+    assert run.outcomes == {
+        "test_nothing": "failed",
+        "test_before": "failed",
+        "test_state": "passed",
+        "test_inputs": "failed",
+    }
+    reason = "max_macs: nothing was measured: Helpful was not called in the block: call it there, or say with inputs="
+    for name in ("test_nothing", "test_before"):
+        assert run.headline(name).startswith(reason)
+    assert run.headline("test_inputs") == "max_macs: Helpful 144 MACs > 143 MACs (+0.7 %) for 3x4"
+
+
 def test_what_the_plugin_runs_is_not_the_tests(suite: Suite):
     run = suite(
         """

@@ -228,6 +228,30 @@ def test_outside_of_models():
             ]
         )
 
+    def test_a_submodule_answers_for_what_ran_in_it(self, suite: Suite):
+        run = suite(
+            f"""
+{UNKNOWN}
+class Outer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.first, self.second = nn.Linear(4, 4), Scanning(), Scanning()
+    def forward(self, x):
+        x = self.stem(x)
+        return self.first(x), self.second(x)
+@pytest.mark.max_macs("1k", module="stem")
+def test_stem(): Outer()(batch())
+@pytest.mark.max_macs("1k", module="first")
+def test_first(): Outer()(batch())
+@pytest.mark.max_macs("1k")
+def test_whole(): Outer()(batch())
+"""
+        )
+        assert run.outcomes == {"test_stem": "passed", "test_first": "failed", "test_whole": "failed"}
+        unknown = "ran operators of unknown cost: modelbudget_tests::scan"
+        assert run.headline("test_first") == f"max_macs: Outer first {unknown} (x2)"
+        assert run.headline("test_whole") == f"max_macs: Outer {unknown} (x4)"
+
     def test_ignore_says_nothing(self, suite: Suite):
         run = suite(
             f"{UNKNOWN}\n@pytest.mark.max_macs(96, uncounted='ignore')\ndef test_it(): Scanning()(batch())",

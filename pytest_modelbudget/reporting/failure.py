@@ -136,22 +136,20 @@ def _details(verdict: Verdict) -> Iterator[tuple[str, str]]:
         yield "next", "say what they cost, from the shapes of their arguments, for example in conftest.py:"
         yield "", "    from pytest_modelbudget import Cost, register_cost"
         yield "", f'    @register_cost("{operator}")'
-        yield "", f"    def {operator.rpartition('::')[2]}(<its arguments by name>, *, output): return Cost(macs=...)"
-        yield "", 'or leave them out of the count: uncounted="warn" or uncounted="ignore"'
+        yield "", f"    def {operator.rpartition('::')[2]}(<its arguments by name>, *, output):"
+        yield "", "        return Cost(macs=...)  # or flops=, elementwise=, activations="
+        yield "", 'or leave them out of the count: uncounted="warn" in the mark, or modelbudget_uncounted = warn'
     elif verdict.outcome is Outcome.NOT_MEASURED:
         yield "next", f"let the test run what is to be measured, or remove the limit at {location}"
     else:
-        yield "next", f"correct the limit at {location}, or what it is held against"
+        yield "next", f"mend that, or correct the limit at {location}"
 
 
 def _doubts(verdict: Verdict, profile: Profile) -> Iterator[tuple[str, str]]:
-    """What speaks against a measured time."""
-    if verdict.limit.metric.source is Source.CLOCK:
-        if verdict.straddles:
-            yield (
-                "note",
-                "the limit is within this spread, so another run may pass: leave more room",
-            )
+    """What speaks against a figure."""
+    if verdict.straddles:
+        yield "note", "the limit is within this spread, so another run may pass: leave more room"
+    if verdict.limit.metric.needs_call:
         for note in profile.notes:
             yield "note", note
 
