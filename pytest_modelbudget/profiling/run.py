@@ -174,6 +174,7 @@ def repeat(
 _Ran = tuple[Observation, int, tuple[str, ...]]
 """What was observed, the number of the model in it, and notes."""
 
+_WANTS_ONE_DEVICE = ("on the same device", "on cpu", "the same device", "device type")
 _NEEDS_AUTOGRAD = ("does not require grad", "to have been used in the graph", "invalid gradient at index")
 
 
@@ -187,6 +188,11 @@ def _abstractly_somehow(
     except DataDependentError:
         pass
     except RuntimeError as error:
+        if backward and any(part in str(error) for part in _WANTS_ONE_DEVICE):
+            # A kernel met a constant of the CPU beside an abstract tensor.
+            return _abstractly(
+                model, calls, autograd=autograd, backward=backward, attention=attention, keeps_floats=False
+            )
         if backward or not any(part in str(error) for part in _NEEDS_AUTOGRAD):
             raise
         autograd = True  # the model differentiates in its forward, as a force field does
@@ -201,6 +207,7 @@ def _abstractly(
     backward: bool,
     attention: str,
     literals: bool = False,
+    keeps_floats: bool = True,
 ) -> _Ran:
     if any(tensor.layout is torch.jagged for _, call in calls for tensor in tensors_of((call.args, call.kwargs))):
         raise DataDependentError(
@@ -218,6 +225,7 @@ def _abstractly(
         autograd=autograd,
         literals=literals,
         fuses_attention=attention == "fused",
+        keeps_floats=keeps_floats,
     ) as execution:
         for module, specification in calls:
             _set_flags(module, specification)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Container, Hashable, Iterable
 
 Key = tuple[Any, ...]
 
@@ -34,7 +34,7 @@ def signature(
     func: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any] | None,
-    level: bool | str = False,
+    level: Hashable = False,
     tainted: Container[int] = frozenset(),
     *,
     _default_dtype: Callable[[], torch.dtype] = torch.get_default_dtype,

@@ -750,3 +750,28 @@ def test_attention_of_every_shape_has_a_backward_pass(shape, biased):
     for device in ("meta", "cpu"):
         figures = profile(Attends(biased), torch.ones(shape), device=device, backward=True)
         assert (figures.macs, figures.backward_flops) == (macs, 2 * 2 * macs), device
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.stft(x, 16, window=torch.hann_window(16), return_complex=True).abs(),
+        lambda x: torch.inner(x, torch.ones(3, 64)),
+        lambda x: torch.linalg.multi_dot([x, torch.ones(64, 3), torch.ones(3, 5)]),
+    ],
+    ids=["stft", "inner", "multi_dot"],
+)
+def test_kernels_that_compare_devices_take_constants_in_a_training_step(function):
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(64, 64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return function(self.linear(x))
+
+    x = torch.ones(2, 64)
+    expected = profile(Model(), x, device="cpu", backward=True)
+    found = profile(Model(), x, backward=True)
+    assert (found.macs, found.flops, found.backward_flops) == (expected.macs, expected.flops, expected.backward_flops)
+    assert found.macs >= 2 * 64 * 64

@@ -75,11 +75,13 @@ def _takes_tensors(operator: OpOverload) -> bool:
     return any("Tensor" in str(argument.type) for argument in operator._schema.arguments)
 
 
-def makes_constant(operator: OpOverload, args: Args, kwargs: Kwargs, *, floats_abstract: bool) -> bool:
+def makes_constant(
+    operator: OpOverload, args: Args, kwargs: Kwargs, *, floats_abstract: bool, everywhere: bool = False
+) -> bool:
     """Whether the operator makes a small tensor out of nothing, which is then made for real.
 
     With `floats_abstract`, floating tensors are not where the model asks for them beside abstract ones: autograd and
-    C++ kernels expect gradients and operands on one device.
+    C++ kernels expect gradients and operands on one device. With `everywhere`, they are nowhere.
     """
     is_of_shape = _is_of_shape(operator)
     if not is_of_shape and not makes_tensors(operator):
@@ -89,6 +91,8 @@ def makes_constant(operator: OpOverload, args: Args, kwargs: Kwargs, *, floats_a
     if not isinstance(made, Tensor) or made.numel() > SMALL:
         return False
     if floats_abstract and (made.is_floating_point() or made.is_complex()):
+        if everywhere:
+            return False
         asked = _device(operator, args, kwargs) or (args[0].device if is_of_shape else CPU)
         return asked.type != "meta" and not _in(operator, _TO_BE_WRITTEN)
     return True

@@ -40,14 +40,23 @@ class AbstractExecution:
             up, which is faster; the figures are the same.
         literals: whether the values of literals are kept; see `literals.py`.
         fuses_attention: whether scaled dot product attention is one operator, or what it does without one.
+        keeps_floats: whether floating constants have values also where autograd records, in spite of kernels that want
+            all operands on one device.
     """
 
     def __init__(
-        self, models: Iterable[nn.Module], *, autograd: bool, literals: bool = False, fuses_attention: bool = True
+        self,
+        models: Iterable[nn.Module],
+        *,
+        autograd: bool,
+        literals: bool = False,
+        fuses_attention: bool = True,
+        keeps_floats: bool = True,
     ) -> None:
         self._models = tuple(models)
         self._autograd = autograd
         self._fuses_attention = fuses_attention
+        self._keeps_floats = keeps_floats
         self._literals = literals
         self._journal = Journal()
         self._trackers: list[RunTracker] = []
@@ -80,7 +89,14 @@ class AbstractExecution:
             stack.enter_context(fused_kernels(attention=fuses) if self._autograd else internals.below_autograd())
             twin = self._protection.twin
             stack.enter_context(
-                AbstractMode(tracker, self._journal, twin, autograd=self._autograd, fuses_attention=fuses)
+                AbstractMode(
+                    tracker,
+                    self._journal,
+                    twin,
+                    autograd=self._autograd,
+                    fuses_attention=fuses,
+                    keeps_floats=self._keeps_floats,
+                )
             )
             if self._literals:
                 stack.enter_context(RealLiterals())

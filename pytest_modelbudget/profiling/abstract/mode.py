@@ -79,6 +79,7 @@ class AbstractMode(TorchDispatchMode):
         twin: the meta twin of a parameter that was reached past its module.
         autograd: whether autograd records above this mode.
         fuses_attention: whether scaled dot product attention is one operator.
+        keeps_floats: whether floating constants on the CPU are real also where autograd records.
     """
 
     supports_higher_order_operators = True
@@ -91,6 +92,7 @@ class AbstractMode(TorchDispatchMode):
         *,
         autograd: bool,
         fuses_attention: bool,
+        keeps_floats: bool,
     ) -> None:
         super().__init__()
         internals.admit_higher_order_operators(type(self))
@@ -103,6 +105,9 @@ class AbstractMode(TorchDispatchMode):
         self._floats_abstract = autograd
         """Whether floating tensors are abstract also where they are made: for autograd, and inside of composites."""
         self._fuses_attention = fuses_attention
+        self._keeps_floats = keeps_floats
+        self._levels = tuple((kept, fuses_attention, keeps_floats) for kept in (False, True))
+        """By `_floats_abstract`: answers of one level do not hold at another."""
         self._parts: list[_Parts] = []
         """Of the composite operators that are being taken apart, innermost last."""
         self._depends_on_values = False
@@ -124,8 +129,7 @@ class AbstractMode(TorchDispatchMode):
         """Answer from memory, or find the answer out and remember it."""
         if types and any(map(dispatches_itself, types)):
             return NotImplemented  # let the subclass say what it is made of: those operators come by here
-        level = self._floats_abstract if self._fuses_attention else _UNFUSED[self._floats_abstract]
-        key = signature(func, args, kwargs, level, self._tainted)
+        key = signature(func, args, kwargs, self._levels[self._floats_abstract], self._tainted)
         if key is not None:
             try:
                 answer = _recall(key)
@@ -160,7 +164,8 @@ class AbstractMode(TorchDispatchMode):
 
     def _work_out(self, func: Any, args: Args, kwargs: Kwargs, key: Key | None) -> Any:
         args, kwargs = self._known(args, kwargs)
-        if constants.makes_constant(func, args, kwargs, floats_abstract=self._floats_abstract):
+        everywhere = self._autograd and not self._keeps_floats
+        if constants.makes_constant(func, args, kwargs, floats_abstract=self._floats_abstract, everywhere=everywhere):
             return self._real(func, args, kwargs, key)
         operands = list(tensors(args, kwargs))
         if operands and not any(map(self._journal.is_abstract, operands)):
@@ -397,7 +402,6 @@ def _own_bytes(found: _Found) -> int | None:
 _recall = memo.get
 _COPY = torch.ops.aten.clone.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
-_UNFUSED = ("unfused", "unfused, floats abstract")  # levels of answers without fused attention
 _DYNAMO = "torch._dynamo"
 # `tolist` and `numpy(force=True)` ask for them, also where nothing is pending; nobody else does on real numbers.
 _BEFORE_READING = frozenset({torch.ops.aten.resolve_conj.default, torch.ops.aten.resolve_neg.default})
