@@ -559,7 +559,7 @@ def test_mark(dummy): pass
     suite.pytester.makeini("[pytest]\n")
     run = suite(source)
     assert run.measured("test_dummy") == [("Dummy", "336 MACs")]
-    run = suite(source.replace('max_macs("1k")\ndef test_dummy', 'max_macs(335)\ndef test_dummy'))
+    run = suite(source.replace('max_macs("1k")\ndef test_dummy', "max_macs(335)\ndef test_dummy"))
     assert "  note      called with its own dummy_inputs: say with inputs=" in run.failure("test_dummy")
     assert run.headline("test_it") == (
         "max_macs: nothing was measured: the test does not call Net: call it, or say with inputs= what to call it "

@@ -50,24 +50,7 @@ def signature(
     key: list[Any] = [id(func), level, _default_dtype()]
     operands: list[Tensor] = []
     try:
-        # What follows repeats the first lines of `_extend`, which are the hottest of the package, without the call.
-        for value in args:
-            kind = type(value)
-            if kind is Tensor or kind is Parameter:
-                if not value.is_meta:
-                    # What others do depends on how many elements they store; some have strides all the same.
-                    if value.layout is not _STRIDED or (tainted and value.untyped_storage()._cdata in tainted):
-                        return None
-                    key.append(kind)
-                dtype = value.dtype
-                key += (value.shape, value.stride(), dtype, value.requires_grad)
-                operands.append(value)
-                if dtype in _COMPLEX:
-                    key.append(value.is_conj())
-            elif kind is int or kind is NoneType:
-                key.append(value)
-            else:
-                _extend(key, (value,), tainted, operands)
+        _extend(key, args, tainted, operands)
         if kwargs:
             for name, value in kwargs.items():
                 key.append(name)
@@ -81,18 +64,12 @@ def signature(
 
 
 def _extend(key: list[Any], values: Iterable[Any], tainted: Container[int], operands: list[Tensor]) -> None:
-    # Ordered by frequency.
+    # The hottest lines of the package: ordered by frequency.
     for value in values:
         kind = type(value)
-        if kind is list or kind is tuple:
-            # A schema's list holds numbers of one kind: the dispatcher has converted them.
-            if value and type(value[0]) is int:
-                key.append((*value,))
-            else:
-                key.append(len(value))
-                _extend(key, value, tainted, operands)
-        elif kind is Tensor or kind is Parameter:
+        if kind is Tensor or kind is Parameter:
             if not value.is_meta:
+                # What others do depends on how many elements they store; some have strides all the same.
                 if value.layout is not _STRIDED or (tainted and value.untyped_storage()._cdata in tainted):
                     raise _NoKeyError
                 # A real parameter was reached past its module; its twin will stand in for it.
@@ -104,6 +81,13 @@ def _extend(key: list[Any], values: Iterable[Any], tainted: Container[int], oper
                 key.append(value.is_conj())
         elif kind is int or kind is NoneType:
             key.append(value)
+        elif kind is list or kind is tuple:
+            # A schema's list holds numbers of one kind: the dispatcher has converted them.
+            if value and type(value[0]) is int:
+                key.append((*value,))
+            else:
+                key.append(len(value))
+                _extend(key, value, tainted, operands)
         elif kind in _SCALARS:
             if value != value:  # nan is never found again
                 raise _NoKeyError
