@@ -166,6 +166,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         value = getattr(settings, option.name)
         if value != getattr(default, option.name):
             parts.append(f"{option.name} {getattr(value, 'value', value)}")
+    if settings.max_growth is not None and not settings.observe_all:
+        parts.append("of tests with a budget alone; with --modelbudget of every test")
     return f"modelbudget: {', '.join(parts)}" if parts else None
 
 

@@ -117,11 +117,17 @@ def _recording(
     ]
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
-    lines = [(line, False) for line in _lines(changes, settings, path, incomplete, outgrown, accept)]
+    holds_any = bool(entries or measured or failed)
+    told = _lines(changes, settings, path, incomplete, outgrown, accept, holds_any=holds_any)
+    lines = [(line, False) for line in told]
     return Recording(entries, measured, changes, stale, lines)
 
 
 _FAILED = "the test failed"
+_NOTHING_HELD = (
+    "nothing to change, since no test is held to growth: mark tests with max_growth, or hold every test with "
+    "--modelbudget --modelbudget-max-growth=1%"
+)
 
 
 def _outgrew(key: Key, verdicts: Iterable[Mapping[str, Any]]) -> bool:
@@ -150,13 +156,16 @@ def _lines(
     incomplete: str,
     outgrown: Mapping[Key, bool],
     accept: str,
+    *,
+    holds_any: bool,
 ) -> Iterator[str]:
     if settings.update_refused:
         yield f"the baseline was not updated: {settings.update_refused}"
     done = [change for change in changes if not change.refused]
     if settings.update:
         verb = "would change" if settings.dry_run else "changed"
-        yield f"{path.name}: {verb} {_count(done)}" if done else f"{path.name}: nothing to change"
+        nothing = "nothing to change" if holds_any else _NOTHING_HELD
+        yield f"{path.name}: {verb} {_count(done)}" if done else f"{path.name}: {nothing}"
         yield from lines_of(done, _SHOWN, DONE)
     left = [change for change in changes if change.refused]
     if settings.update:

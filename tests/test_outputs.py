@@ -382,6 +382,22 @@ def test_raise_is_not_offered_for_a_test_that_fails_another_limit(suite: Suite):
     assert accepted.outcomes == {"test_it[0]": "passed", "test_it[1]": "passed", "test_other": "failed"}
 
 
+def test_an_update_says_that_nothing_is_held_to_growth(suite: Suite):
+    run = suite("def test_it(): Net()(batch())", "--modelbudget", "--modelbudget-update=new")
+    assert said(run) == [
+        f"{NAME}: nothing to change, since no test is held to growth: mark tests with max_growth, or hold every test "
+        "with --modelbudget --modelbudget-max-growth=1%"
+    ]
+
+
+def test_the_header_says_whose_growth_is_limited(suite: Suite):
+    whose = "of tests with a budget alone; with --modelbudget of every test"
+    alone = suite("def test_it(): Net()(batch())", "--modelbudget-max-growth=1%").result.stdout
+    alone.fnmatch_lines([f"modelbudget: max_growth 1%, {whose}"])
+    observed = suite("def test_it(): Net()(batch())", "--modelbudget", "--modelbudget-max-growth=1%").result.stdout
+    observed.fnmatch_lines(["modelbudget: observing every test, max_growth 1%"])
+
+
 def test_an_update_says_that_a_test_failed(suite: Suite):
     suite(GROWTH, "--modelbudget-update=new")
     source = "@pytest.mark.max_growth()\n@pytest.mark.max_params(1)\ndef test_it(): nn.Linear(4, 9)(batch())"
