@@ -55,7 +55,7 @@ def test_a_pattern_does_not_cover(pattern, nodeid):
 def test_a_pattern_that_covers_nothing_is_named():
     assert unmatched([table("tests/*"), table("vision")], ["tests/test_a.py::test_x"]) == [
         "modelbudget.toml: budgets[0].tests: 'vision' matches no test; "
-        'write a node id, or a pattern such as "tests/vision/*"'
+        "write the start of a node id, as pytest --collect-only -q lists them, or a pattern"
     ]
 
 

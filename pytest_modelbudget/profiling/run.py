@@ -80,6 +80,8 @@ def profile(
         DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
         ShardedModelError: the model is sharded by FSDP.
         UnseenWorkError: the model calls its parts in threads of its own.
+
+    And whatever the model itself raises.
     """
     if not isinstance(model, nn.Module):
         what = "its .module()" if type(model).__name__ == "ExportedProgram" else "the model itself"
