@@ -68,8 +68,8 @@ def unmatched(tables: Iterable[Table], nodeids: Iterable[str]) -> list[str]:
     """For each table that covers none of the tests: what is wrong with it."""
     ids = list(nodeids)
     return [
-        f"{table.key}: {table.tests!r} matches no test; write the start of a node id, as pytest --collect-only -q lists "
-        "them, or a pattern"
+        f"{table.key}: {table.tests!r} matches no test; write the start of a node id, as pytest --collect-only -q "
+        "lists them, or a pattern"
         for table in tables
         if not any(map(table.covers, ids))
     ]
