@@ -19,7 +19,7 @@ from torch.compiler import is_compiling
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
 from pytest_modelbudget.profiling.memory import Holding, holding_of
-from pytest_modelbudget.profiling.parameters import parameters_of
+from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shape_of, shapes_of, tensors_of
 
 if TYPE_CHECKING:
@@ -219,6 +219,10 @@ class ModuleTracker:
         self, work: Work | None, node: Any, made: tuple[torch.Tensor, ...], operator: str, transient: int
     ) -> None:
         span = self._span_of(node)
+        if work is not None and (work.cost is None or work.cost.macs or work.cost.flops):
+            # A hook on a parameter runs where its gradient is accumulated, at a node that no module made.
+            parameter = getattr(node, "variable", None)
+            span = span if parameter is None else self._holder_of(parameter)
         if span is None:
             if work is not None:
                 self.orphan_backward.append(work)
@@ -234,6 +238,15 @@ class ModuleTracker:
             following = internals.autograd_sequence_number()
             self._mark_span(following - 1, span)
             self._mark_span(following, None)
+
+    def _holder_of(self, parameter: torch.Tensor) -> tuple[Call, Path] | None:
+        """The latest call of a model that holds a parameter, and where."""
+        for call in reversed(self.calls):
+            model = self.numbers.module(call.module)
+            for _, part in paths_of(model) if model is not None else ():
+                if any(parameter is own for own in part._parameters.values()):
+                    return call, (call.module, self.numbers[part])
+        return None
 
     # -- module calls -------------------------------------------------------------------------------------------
 

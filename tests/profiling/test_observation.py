@@ -508,3 +508,17 @@ def test_backward_hooks_of_the_model_are_work_of_it(kind: str, watch: Any, small
     expected = 2 * (BACKWARD_MACS + 3 * 8 * 4 + 3 * 2 * 2)
     assert watch.profile(small).backward_flops == expected
     assert profile(small, x, backward=True).backward_flops == expected
+
+
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_of_a_parameter_are_work_of_the_module_that_holds_it(
+    kind: str, watch: Any, small: Small, x: Tensor
+) -> None:
+    def hook(tensor: Tensor) -> None:
+        torch.eye(8) @ tensor.detach()
+
+    getattr(small.first.weight, kind)(hook)
+    watch(lambda: small(x).sum().backward())
+    figures = watch.profile(small)
+    assert figures.backward_flops == 2 * (BACKWARD_MACS + 8 * 8 * 4)
+    assert figures.modules["first"].backward_flops == 2 * (3 * 4 * 8 + 8 * 8 * 4)
