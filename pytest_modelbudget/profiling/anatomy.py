@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torch import nn
 
@@ -46,6 +46,13 @@ class Anatomy(NamedTuple):
             else:
                 paths[number] = [path]
         return paths
+
+    def comparable(self) -> tuple[Any, ...]:
+        """The name and the state of the model, and all else that profiles of two equal models share, without classes."""
+        names = [kind.__name__ for kind in self.kinds.values()]
+        are_containers = {kind: issubclass(kind, CONTAINERS) for kind in set(self.kinds.values())}
+        flags = [are_containers[kind] for kind in self.kinds.values()]
+        return (names[0], self.states[""]), self.numbers, self.states, names, flags, self.machine_code, self.notes
 
     def part(self, child: str) -> Anatomy:
         """The anatomy of a direct child."""

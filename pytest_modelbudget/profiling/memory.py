@@ -18,7 +18,7 @@ from pytest_modelbudget.profiling.parameters import paths_of
 from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Where = tuple[tuple[int, ...], str]
 """The path of modules and the operator that made a tensor."""
@@ -79,7 +79,7 @@ class _Facts(NamedTuple):
 _make = tuple.__new__  # makes a named tuple in a third of the time
 
 
-class _Storage(weakref.ref[Any]):
+class Storage(weakref.ref[Any]):
     """A storage that is followed until it dies."""
 
     __slots__ = ("account", "facts")
@@ -89,12 +89,17 @@ class _Storage(weakref.ref[Any]):
 
 
 class Account:
-    """The memory of one call: what the model and its inputs hold, and what was made since the call began."""
+    """The memory of one call: what the model and its inputs hold, and what was made since the call began.
 
-    def __init__(self) -> None:
+    Args:
+        on_death: called with a `Storage` when it is gone, to have `died` called sooner or later.
+    """
+
+    def __init__(self, on_death: Callable[[Any], None] | None = None) -> None:
+        self._on_death = on_death or _died
         self._live = [0] * 6
         self._alive = 0  # their sum
-        self._followed: dict[int, _Storage] = {}
+        self._followed: dict[int, Storage] = {}
         self._held: frozenset[int] = frozenset()
         self._births = 0
         self._in_forward = True
@@ -143,34 +148,43 @@ class Account:
         if self._alive + transient > self._peak:
             self._compare(where, kind, transient)
 
-    def made_afresh(self, tensor: torch.Tensor, size: int, where: Where, backward: bool, transient: int) -> None:
-        """As `made`, for a tensor whose storage, of `size` bytes, nobody can have seen before."""
-        self._follow_new(tensor.untyped_storage(), size, where, backward, transient)
-
     def made_alone(self, tensor: torch.Tensor, where: Where, backward: bool) -> None:
-        """As `made_afresh`, where the size is to be read off."""
+        """As `made`, for a tensor whose storage nobody can have seen before."""
         try:
             holder = tensor.untyped_storage()
         except (NotImplementedError, RuntimeError):  # what `torch.func` wraps
             self.made((tensor,), where, backward=backward)
             return
-        self._follow_new(holder, holder.nbytes(), where, backward, 0)
-
-    def _follow_new(
-        self, holder: torch.UntypedStorage, size: int, where: Where, backward: bool, transient: int
-    ) -> None:
-        key = holder._cdata
         kind = _BACKWARD if backward else _FORWARD
+        self._birth(Storage(holder, _died), holder._cdata, holder.nbytes(), kind, where)
+        if self._alive > self._peak:
+            self._compare(where, kind)
+
+    def born(self, storages: Iterable[tuple[int, Storage]], where: Where, backward: bool, transient: int) -> None:
+        """As `made`, told later: the bytes of new storages and those themselves, which somebody follows until they die."""
+        kind = _BACKWARD if backward else _FORWARD
+        for size, storage in storages:
+            self._birth(storage, -self._births - 1, size, kind, where)
+        if self._alive + transient > self._peak:
+            self._compare(where, kind, transient)
+
+    def _birth(self, storage: Storage, key: int, size: int, kind: int, where: Where) -> None:
         self._births = birth = self._births + 1
-        self._followed[key] = storage = _Storage(holder, _died)
+        self._followed[key] = storage
         storage.account = self
         storage.facts = _make(_Facts, (key, size, kind, birth, where))
         self._live[kind] += size
-        self._alive = alive = self._alive + size
+        self._alive += size
         if birth >= self._due:
             self._sample(where)
-        if alive + transient > self._peak:
-            self._compare(where, kind, transient)
+
+    def holds(self, key: int) -> bool:
+        """Whether the storage is one of the model's own."""
+        return key in self._held
+
+    def alive(self) -> tuple[tuple[int, ...], tuple[Storage, ...]]:
+        """The bytes of each of `KINDS` that are alive, and the storages that are followed."""
+        return tuple(self._live), tuple(self._followed.values())
 
     def forward_over(self) -> None:
         """The call has ended; its backward pass may follow."""
@@ -228,17 +242,10 @@ class Account:
         self._due = self._births + self._step
 
     def _follow(self, tensor: torch.Tensor, kind: int, where: Where) -> None:
-        key, size, holder = _storage_of(tensor)
+        key, size, holder = holder_of(tensor)
         if key in self._followed or key in self._held:
             return
-        self._births += 1
-        self._followed[key] = storage = _Storage(holder, _died)
-        storage.account = self
-        storage.facts = _make(_Facts, (key, size, kind, self._births, where))
-        self._live[kind] += size
-        self._alive += size
-        if self._births >= self._due:
-            self._sample(where)
+        self._birth(Storage(holder, self._on_death), key, size, kind, where)
 
     def _compare(self, where: Where, kind: int = _FORWARD, transient: int = 0) -> None:
         alive = self._alive + transient
@@ -271,7 +278,7 @@ def _died(storage: Any) -> None:
     storage.account.died(storage.facts)
 
 
-def _storage_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
+def holder_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
     """What tells it from others, its bytes, and the object that lives as long as it does."""
     try:
         storage = tensor.untyped_storage()
@@ -292,7 +299,7 @@ def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
 
 def storages_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """The bytes of the storages of tensors, each once and whole."""
-    return sum({key: size for key, size, _ in map(_storage_of, tensors)}.values())
+    return sum({key: size for key, size, _ in map(holder_of, tensors)}.values())
 
 
 class Holding(NamedTuple):
@@ -326,7 +333,7 @@ def holding_of(module: torch.nn.Module) -> Holding:
                 complete = False
                 continue
             else:
-                key, size, _ = _storage_of(tensor)
+                key, size, _ = holder_of(tensor)
             if key not in seen:
                 seen.add(key)
                 total += size

@@ -18,7 +18,7 @@ from torch.compiler import is_compiling
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
-from pytest_modelbudget.profiling.memory import Holding, holding_of
+from pytest_modelbudget.profiling.memory import Account, Holding, holding_of
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shape_of, shapes_of, tensors_of
 
@@ -129,7 +129,7 @@ class ModuleTracker:
             self._base = base
             self._hook_in(stack)
             at_work.append(self)
-            stack.callback(self._close_all)
+            stack.callback(self._end_all)
             stack.callback(at_work.remove, self)
             yield
 
@@ -140,11 +140,14 @@ class ModuleTracker:
         _trackers.append(self)
         stack.callback(_trackers.remove, self)
 
+    def _end_all(self) -> None:
+        self._close_all()
+        self._base = self._traced = None  # a frame would keep the locals of the test alive
+
     def _close_all(self) -> None:
         for stack in self._stacks.values():
             while stack:
                 self._close(stack)
-        self._base = self._traced = None  # a frame would keep the locals of the test alive
 
     # -- work ---------------------------------------------------------------------------------------------------
 
@@ -290,7 +293,7 @@ class ModuleTracker:
             # Activation checkpointing runs modules again inside the backward pass of the call they belong to.
             call, path = span
             return call, (*path[: path.index(number)], number) if number in path else (*path, number)
-        call = Call(number, self._methods_on_stack(frame) or ())
+        call = Call(number, self._methods_on_stack(frame) or (), memory=self._account())
         call.path = (number,)
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
@@ -312,11 +315,7 @@ class ModuleTracker:
         entry = stack[-1]
         is_outermost = len(stack) == 1 and entry.path == entry.call.path
         if is_outermost:
-            call = entry.call
-            tensors = list(tensors_of((args, kwargs)))
-            call.inputs = tuple(map(shape_of, tensors))
-            call.batch = call.inputs[0][0] if call.inputs and call.inputs[0] else None
-            call.device = tensors[0].device.type if tensors else ""
+            note_inputs(entry.call, args, kwargs)
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
         outputs = shapes_of(output)
         is_followed = module._forward_hooks or internals.has_other_forward_hooks()
@@ -329,6 +328,9 @@ class ModuleTracker:
         entry.returned = Returned(id(frame), frame.f_code, inputs, outputs)
         entry.module = entry.frame = None
         self._mark_leaving(stack[:-1], is_hooked_backward(module))
+
+    def _account(self) -> Account:
+        return Account()
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""
@@ -461,6 +463,14 @@ class ModuleTracker:
     def _span_of(self, node: Any) -> tuple[Call, Path] | None:
         index = bisect_right(self._starts, node._sequence_nr()) - 1
         return self._spans[index] if index >= 0 else None
+
+
+def note_inputs(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Note what an outermost call was given."""
+    tensors = list(tensors_of((args, kwargs)))
+    call.inputs = tuple(map(shape_of, tensors))
+    call.batch = call.inputs[0][0] if call.inputs and call.inputs[0] else None
+    call.device = tensors[0].device.type if tensors else ""
 
 
 def is_hooked_backward(module: torch.nn.Module) -> bool:

@@ -249,6 +249,14 @@ class Profile:
             paper = replace(paper, width=width)
         return summary(self, columns=columns, depth=depth, sort=sort, expand=expand, paper=paper)
 
+    def copy(self) -> Profile:
+        """The same figures in tables of its own."""
+        made = object.__new__(Profile)
+        tables = {name: value.copy() for name, value in self.__dict__.items() if type(value) is dict}
+        tables["uncounted_in"] = {path: names.copy() for path, names in self.uncounted_in.items()}
+        object.__setattr__(made, "__dict__", {**self.__dict__, **tables})
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """The profile as JSON-able primitives."""
         figures = asdict(self)

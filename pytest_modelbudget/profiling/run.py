@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker
+from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker, recall
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, same_defaults, without_garbage_collection
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
@@ -166,7 +166,10 @@ def repeat(
             f"{type(model).__name__} calls modules in another thread, where operators cannot be seen: "
             "its figures would be too small"
         )
-    profile = observation.together(number, flops_per_mac)
+    if isinstance(observation.tracker, RunTracker):
+        profile = recall.together(observation, observation.tracker, number, flops_per_mac)
+    else:
+        profile = observation.together(number, flops_per_mac)
     if backward and profile.backward_flops is None:  # it ran, and there was nothing to do
         modules = {path: replace(part, backward_flops=0) for path, part in profile.modules.items()}
         profile = replace(profile, backward_flops=0, modules=modules)

@@ -118,6 +118,4 @@ class AbstractExecution:
         return Counter(self._remaining())
 
     def _remaining(self) -> list[str]:
-        return [
-            operator for tracker in self._trackers for call in tracker.calls for operator in call.memory.remaining()
-        ]
+        return [operator for tracker in self._trackers for operator in tracker.remaining()]

@@ -13,29 +13,26 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from pytest_modelbudget.profiling.calls import Work
+    from pytest_modelbudget.profiling.abstract.log import Did
 
 
 class Answer(NamedTuple):
     """What an operator does with operands of known shapes.
 
     Attributes:
-        func: the operator; `operator`: its name.
+        func: the operator.
         make: makes the output from the arguments.
-        works: what it costs.
+        did: what it does beside that; None: nothing.
+        is_alone: whether the output is one tensor with a storage of its own, whose bytes `did` tells.
         made: picks from the output what is new, rather than an operand or a view of one; None: nothing is.
-        transient: bytes that it holds beside what it returns, until it returns.
-        size: bytes of the output where it is one tensor with a storage of its own; else None.
         writes: positions and names of real operands that it writes.
     """
 
     func: Any
-    operator: str
     make: Callable[[tuple[Any, ...], dict[str, Any] | None], Any]
-    works: tuple[Work, ...]
-    made: Callable[[Any], tuple[Tensor, ...]] | None
-    transient: int
-    size: int | None = None
+    did: Did | None = None
+    is_alone: bool = False
+    made: Callable[[Any], tuple[Tensor, ...]] | None = None
     writes: tuple[tuple[int, str], ...] = ()
 
 

@@ -18,13 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract import constants, indexing, rules
 from pytest_modelbudget.profiling.abstract.errors import needs_data
+from pytest_modelbudget.profiling.abstract.log import Did
 from pytest_modelbudget.profiling.abstract.memo import Answer, memo
 from pytest_modelbudget.profiling.abstract.replay import handed_on, recipe
 from pytest_modelbudget.profiling.abstract.verification import check_cost, check_output
 from pytest_modelbudget.profiling.calls import Work
 from pytest_modelbudget.profiling.costs import total
 from pytest_modelbudget.profiling.made import made_by, picker
-from pytest_modelbudget.profiling.memory import NOWHERE, Account, storages_bytes
+from pytest_modelbudget.profiling.memory import NOWHERE, Account, Storage, storages_bytes
 from pytest_modelbudget.profiling.operands import (
     CPU,
     META,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_modelbudget.profiling.abstract.journal import Journal
+    from pytest_modelbudget.profiling.abstract.replay import Make
     from pytest_modelbudget.profiling.abstract.tracking import RunTracker
     from pytest_modelbudget.profiling.signature import Key
 
@@ -97,7 +99,8 @@ class AbstractMode(TorchDispatchMode):
         super().__init__()
         internals.admit_higher_order_operators(type(self))
         self._tracker = tracker
-        self._open = tracker.open
+        self._logged = tracker.logged
+        self._log = tracker.log.append
         self._journal = journal
         self._tainted = journal.tainted
         self._twin = twin
@@ -136,25 +139,23 @@ class AbstractMode(TorchDispatchMode):
             except TypeError:  # a symbol among the numbers
                 answer = key = None
             if answer is not None:
-                _, operator, make, works, made, transient, size, writes = answer
+                _, make, did, is_alone, made, writes = answer
                 if writes:
                     self._before_writes(writes, args, kwargs or {})
                 output = make(args, kwargs)
-                entry = self._open[-1] if self._open else None
-                if entry is None or self._parts or entry.returned is not None or self._tracker.paused:
-                    self._book(operator, works, () if made is None else made(output), transient)
-                else:
-                    entry.work += works
-                    if size is not None:
-                        entry.call.memory.made_afresh(
-                            output, size, (entry.path, operator), entry.is_recomputed, transient
-                        )
-                    elif made is not None:
-                        entry.made(made(output), operator, transient)
-                    elif transient:
-                        entry.made((), operator, transient)
+                if did is not None:
+                    if not self._logged or self._parts or self._tracker.paused:
+                        self._book(did.operator, did.works, () if made is None else made(output), did.transient)
+                    elif is_alone:
+                        log = self._log
+                        log(did)
+                        log(Storage(output.untyped_storage(), log))
+                    elif made is None:
+                        self._log(did)
+                    else:
+                        self._tracker.book_running(did.works, made(output), did.operator, did.transient)
                 if memo.verify:
-                    self._check(func, args, kwargs or {}, output, works)
+                    self._check(func, args, kwargs or {}, output, () if did is None else did.works)
                 return output
         if isinstance(func, internals.HigherOrderOperator):
             return self._higher_order(func, args, kwargs or {})
@@ -196,12 +197,9 @@ class AbstractMode(TorchDispatchMode):
             found = self._take_apart(func, *on_device(func, args, kwargs, CPU))
         else:
             found = self._found(func, args, kwargs, run(args, kwargs), depends=told.needs_values)
-        name = func._schema.name
-        self._book(name, found.works, found.made, found.transient)
+        self._book(func._schema.name, found.works, found.made, found.transient)
         if key is not None and not told.changes_shape and not found.depends and _is_real(found.output):
-            picked = picker(found.output, found.made)
-            answer = Answer(func, name, run, found.works, picked, found.transient, _own_bytes(found), told.writes)
-            memo.remember(key, answer)
+            memo.remember(key, _answer(func, run, found, told.writes))
         return found.output
 
     def _before_writes(
@@ -244,9 +242,7 @@ class AbstractMode(TorchDispatchMode):
     def _remember(self, func: Any, key: Key, args: Args, kwargs: Kwargs, found: _Found) -> None:
         make = recipe(args, kwargs, found.output)
         if make is not None:
-            made = picker(found.output, found.made)
-            answer = Answer(func, func._schema.name, make, found.works, made, found.transient, _own_bytes(found))
-            memo.remember(key, answer)
+            memo.remember(key, _answer(func, make, found))
 
     def _is_leaving(self, func: Any, args: Args, kwargs: Kwargs) -> bool:
         """Whether data is about to be read without an operator: `tolist` and `numpy` come by here for the last time."""
@@ -289,7 +285,7 @@ class AbstractMode(TorchDispatchMode):
                 self._journal.taint(tensor)
         if told.changes_shape:
             if func is torch.ops.aten.detach_.default and key is not None and not self._floats_abstract:
-                memo.remember(key, Answer(func, func._schema.name, handed_on(0), (), None, 0))  # nothing is recorded
+                memo.remember(key, Answer(func, handed_on(0)))  # nothing is recorded
             return self._reshape(func, args, kwargs)
         meta_args, meta_kwargs = replaced(args, _without_generator(kwargs), as_meta)
         output = args[0] if rules.writes_itself(func, *args) else self._kernel(func, meta_args, meta_kwargs)
@@ -386,6 +382,16 @@ class AbstractMode(TorchDispatchMode):
         check_output(func, args, kwargs, output)
         if not internals.has_composite_kernel(func):
             check_cost(func, self._works(func, args, kwargs, output), works)
+
+
+def _answer(func: Any, make: Make, found: _Found, writes: tuple[tuple[int, str], ...] = ()) -> Answer:
+    size = _own_bytes(found)
+    sizes = () if size is None else (size,)
+    did = Did(func._schema.name, found.works, sizes, found.transient)
+    does_anything = found.works or found.made or found.transient
+    return Answer(
+        func, make, did if does_anything else None, size is not None, picker(found.output, found.made), writes
+    )
 
 
 def _own_bytes(found: _Found) -> int | None:

@@ -1,0 +1,101 @@
+"""What happens in a run, in the order in which it happens, as a flat list that is read when the run is over.
+
+An operator that is remembered leaves one reference and the storage that it made; a module call leaves one entry when
+it begins and one when it ends. Everything else that is to be known follows from them, and where the same happens again
+it need not even be worked out again: see `recall.py`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from pytest_modelbudget.profiling.memory import Storage, holder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import torch
+
+    from pytest_modelbudget.profiling.calls import Work
+    from pytest_modelbudget.profiling.memory import Account
+    from pytest_modelbudget.profiling.profile import Shape
+
+
+class Did(NamedTuple):
+    """What an operator did in the module that is running.
+
+    Attributes:
+        sizes: bytes of the new storages, which follow in the log.
+        transient: bytes that it held beside them until it returned.
+    """
+
+    operator: str
+    works: tuple[Work, ...]
+    sizes: tuple[int, ...] = ()
+    transient: int = 0
+
+
+class Entered(NamedTuple):
+    """A call of the module with that number began."""
+
+    number: int
+
+
+Left: TypeAlias = "tuple[tuple[Shape, ...], tuple[Shape, ...]]"
+"""The innermost call has ended: shapes of what it was given and what it returned."""
+
+Event: TypeAlias = "Did | Entered | Left | Storage"
+"""A storage stands for itself: when it comes first it was made, and when it comes again it has died."""
+
+
+class Log:
+    """The events of one run. A list that a weak reference appends itself to when its storage dies."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.append = self.events.append
+
+    def did(
+        self,
+        operator: str,
+        works: tuple[Work, ...],
+        made: Iterable[torch.Tensor],
+        transient: int,
+        account: Account,
+    ) -> None:
+        """Note what an operator did, whose output may hold storages that are followed already."""
+        sizes, storages = [], []
+        for tensor in made:
+            key, size, holder = holder_of(tensor)
+            if not account.holds(key) and not any(map(self._is_own, weakref.getweakrefs(holder))):
+                storages.append(Storage(holder, self.append))
+                sizes.append(size)
+        self.append(Did(operator, works, tuple(sizes), transient))
+        self.events += storages
+
+    def _is_own(self, reference: Any) -> bool:
+        return type(reference) is Storage and reference.__callback__ == self.append
+
+    def taken(self) -> list[Any]:
+        """What has happened since this was last asked for."""
+        events = self.events[:]
+        del self.events[: len(events)]  # in place: what dies meanwhile is appended
+        return events
+
+    def comparable(self, inputs: Iterable[Storage]) -> list[Any]:
+        """The events, with storages by their numbers, the `inputs` first: equal where the same has happened."""
+        numbers = {id(storage): number for number, storage in enumerate(inputs)}
+        of = numbers.setdefault
+        return [of(id(event), len(numbers)) if type(event) is Storage else event for event in self.events]
+
+    def remaining(self) -> Iterator[str]:
+        """The operators that made what has no data and is still there."""
+        if not any(type(event) is Storage and event() is not None for event in self.events):
+            return
+        operator = ""
+        for event in self.events:
+            if type(event) is Did:
+                operator = event.operator
+            elif type(event) is Storage and (holder := event()) is not None and holder.device.type == "meta":
+                yield operator
