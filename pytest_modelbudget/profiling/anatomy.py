@@ -48,7 +48,7 @@ class Anatomy(NamedTuple):
         return paths
 
     def comparable(self) -> tuple[Any, ...]:
-        """The name and the state of the model, and all else that profiles of two equal models share, without classes."""
+        """All that profiles are told from, without classes: first the name and the state of the model."""
         names = [kind.__name__ for kind in self.kinds.values()]
         are_containers = {kind: issubclass(kind, CONTAINERS) for kind in set(self.kinds.values())}
         flags = [are_containers[kind] for kind in self.kinds.values()]

@@ -88,8 +88,10 @@ class Entry:
 
     __slots__ = ("call", "children", "frame", "is_recomputed", "module", "number", "path", "returned", "work")
 
-    def __init__(self, module: torch.nn.Module, number: int, frame: FrameType | None, call: Call, path: Path) -> None:
-        self.module: torch.nn.Module | None = module
+    def __init__(
+        self, module: torch.nn.Module | None, number: int, frame: FrameType | None, call: Call, path: Path
+    ) -> None:
+        self.module = module
         self.number = number
         self.frame = frame
         self.call = call

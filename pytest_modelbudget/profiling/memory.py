@@ -161,7 +161,7 @@ class Account:
             self._compare(where, kind)
 
     def born(self, storages: Iterable[tuple[int, Storage]], where: Where, backward: bool, transient: int) -> None:
-        """As `made`, told later: the bytes of new storages and those themselves, which somebody follows until they die."""
+        """As `made`, told later: of new storages with their bytes, which somebody follows until they die."""
         kind = _BACKWARD if backward else _FORWARD
         for size, storage in storages:
             self._birth(storage, -self._births - 1, size, kind, where)

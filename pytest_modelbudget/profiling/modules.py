@@ -23,7 +23,7 @@ from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shape_of, shapes_of, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     from pytest_modelbudget.profiling.profile import Shape
@@ -297,8 +297,7 @@ class ModuleTracker:
         call.path = (number,)
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
-        gradients = (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
-        call.memory.open(self._holding(module, number), gradients, tensors_of((args, kwargs)))
+        call.memory.open(self._holding(module, number), self._gradients(module), tensors_of((args, kwargs)))
         if self._on_call is not None:
             self._on_call(call, module, args, kwargs)
         return call, call.path
@@ -331,6 +330,9 @@ class ModuleTracker:
 
     def _account(self) -> Account:
         return Account()
+
+    def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:
+        return (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""

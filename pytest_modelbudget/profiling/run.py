@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from pytest_modelbudget.profiling.abstract import AbstractExecution, DataDependentError, RunTracker, recall
+from pytest_modelbudget.profiling.abstract import (
+    AbstractExecution,
+    DataDependentError,
+    LoggingTracker,
+    RunTracker,
+    recall,
+)
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, same_defaults, without_garbage_collection
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
@@ -219,7 +225,7 @@ def _abstractly(
             "the model is called with a jagged tensor, which keeps its lengths on the device of data that an abstract "
             'run does not have: measure this model on a real device, with device="cpu"'
         )
-    observation = Observation(tracker=RunTracker(autograd=autograd))
+    observation = Observation(tracker=RunTracker() if autograd else LoggingTracker())
     # Looked at before the twins are in: originals may share storages.
     number = observation.look_at(model)
     for module, _ in calls:

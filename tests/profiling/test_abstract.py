@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from pytest_modelbudget.profiling.abstract import DataDependentError
+from pytest_modelbudget.profiling.abstract import DataDependentError, recall
 from pytest_modelbudget.profiling.abstract.memo import memo
 from pytest_modelbudget.profiling.run import profile
 
@@ -18,7 +18,7 @@ _FIGURES = ("macs", "flops", "elementwise_flops", "activations", "backward_flops
 @pytest.fixture(autouse=True)
 def verified_memo():
     """Every remembered answer is checked."""
-    with memo.verified():
+    with memo.verified(), recall.memo.verified():
         yield
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pytest_modelbudget.profiling import recorder
+from pytest_modelbudget.profiling.abstract import recall
 from pytest_modelbudget.profiling.abstract.memo import memo
 from pytest_modelbudget.profiling.run import profile
 from tests.profiling import zoo
@@ -32,7 +33,7 @@ def transformers(torchvision):
 
 def agree(specimen: zoo.Specimen) -> None:
     model, args, kwargs = specimen
-    with torch.no_grad(), memo.verified(), recorder.memo.verified():
+    with torch.no_grad(), memo.verified(), recorder.memo.verified(), recall.memo.verified():
         expected = profile(model, args, kwargs, device="cpu")
         found = profile(model, args, kwargs)
     assert {name: getattr(found, name) for name in FIGURES} == {name: getattr(expected, name) for name in FIGURES}

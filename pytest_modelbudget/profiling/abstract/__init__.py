@@ -7,6 +7,6 @@ of the run, so that it may live on any device, is neither moved nor copied, and 
 
 from .errors import DataDependentError
 from .execution import AbstractExecution
-from .tracking import RunTracker
+from .tracking import LoggingTracker, RunTracker
 
-__all__ = ["AbstractExecution", "DataDependentError", "RunTracker"]
+__all__ = ["AbstractExecution", "DataDependentError", "LoggingTracker", "RunTracker"]

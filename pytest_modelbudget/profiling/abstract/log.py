@@ -42,18 +42,16 @@ class Entered(NamedTuple):
     number: int
 
 
-Left: TypeAlias = "tuple[tuple[Shape, ...], tuple[Shape, ...]]"
-"""The innermost call has ended: shapes of what it was given and what it returned."""
-
-Event: TypeAlias = "Did | Entered | Left | Storage"
-"""A storage stands for itself: when it comes first it was made, and when it comes again it has died."""
+Left: TypeAlias = "tuple[torch.Size | tuple[Shape, ...], torch.Size | tuple[Shape, ...]]"
+"""The innermost call has ended: shapes of what it was given and what it returned, or the one shape."""
 
 
 class Log:
-    """The events of one run. A list that a weak reference appends itself to when its storage dies."""
+    """The events of one run."""
 
     def __init__(self) -> None:
         self.events: list[Any] = []
+        """`Did`, `Entered`, `Left`, and storages: one when it was made, and again when it has died."""
         self.append = self.events.append
 
     def did(

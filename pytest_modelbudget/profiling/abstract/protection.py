@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict, deque
 from itertools import filterfalse
 from operator import is_, itemgetter
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from pytest_modelbudget.profiling import internals
@@ -25,7 +26,8 @@ SMALL = 1 << 20
 _empty_strided = torch.empty_strided
 _DICTS = (dict, OrderedDict, defaultdict)
 _CONTAINERS = frozenset({*_DICTS, list, set})
-_PLAIN = frozenset({Tensor, nn.Parameter})
+_PLAIN = frozenset({Tensor, Parameter})
+_STRIDED = torch.strided
 _LEAVES = frozenset(
     {int, float, bool, str, bytes, type(None), type, torch.Size, torch.dtype, torch.device, ModuleType}
     | {FunctionType, BuiltinFunctionType, MethodType, complex, range, slice, frozenset}
@@ -59,11 +61,7 @@ class Protection:
         try:
             tables: list[Any] = []
             self._note(self._models, tables)
-            for table in tables:
-                entries: Iterable[tuple[Any, Any]] = enumerate(table) if isinstance(table, list) else table.items()
-                for key, value in entries:
-                    if value is not None and isinstance(value, Tensor):
-                        table[key] = self.twin(value)
+            self._put_in_twins(tables)
         except BaseException:
             self.__exit__()
             raise
@@ -96,6 +94,32 @@ class Protection:
         self._attributes.clear()
         self._filled.clear()
         self._empty.clear()
+
+    def _put_in_twins(self, tables: Iterable[Any]) -> None:
+        twins = self._twins  # the copies of the tables hold the originals
+        for table in tables:
+            entries: Iterable[tuple[Any, Any]] = enumerate(table) if type(table) is list else table.items()
+            for key, tensor in entries:
+                kind = type(tensor)
+                if kind is NoneType:
+                    continue
+                twin = twins.get(id(tensor))
+                if twin is None:
+                    if kind is Parameter and tensor.layout is _STRIDED and not tensor.__dict__:  # nearly all
+                        twin = _empty_strided(
+                            tensor.shape,
+                            tensor.stride(),
+                            dtype=tensor.dtype,
+                            device=META,
+                            requires_grad=tensor.requires_grad,
+                        )
+                        twin.__class__ = Parameter
+                    elif isinstance(tensor, Tensor):
+                        twin = _twin(tensor)
+                    else:
+                        continue
+                    twins[id(tensor)] = twin
+                table[key] = twin
 
     def twin(self, tensor: Tensor) -> Tensor:
         """The twin of a tensor; tied tensors have the same one."""
@@ -144,18 +168,19 @@ class Protection:
         plan = self._plans.get(kinds)
         if plan is None:
             plan = self._plans[kinds] = _plan(kinds)
-        containers = plan.containers(values)
-        self._empty += filterfalse(None, containers)  # most of a module's attributes are empty tables of hooks
+        containers, others = plan
+        held = containers(values)
+        self._empty += filterfalse(None, held)  # most of a module's attributes are empty tables of hooks
         parameters: Any = attributes.get("_parameters")
         buffers: Any = attributes.get("_buffers")
-        for container in filter(None, containers):
+        for container in filter(None, held):
             if container is parameters or container is buffers:
                 self._seen[id(container)] = container
                 self._filled.append((container, container.copy()))
                 tables.append(container)
             else:
                 pending.append(container)
-        for position in plan.others:
+        for position in others:
             value = values[position]
             if type(value) is not tuple or not _LEAVES.issuperset(map(type, value)):
                 pending.append(value)
@@ -173,10 +198,13 @@ class Protection:
             self._empty.append(container)
             return
         self._filled.append((container, container.copy()))
+        values = container.values() if isinstance(container, dict) else container
+        if _LEAVES.issuperset(map(type, values)):
+            return
         # RNNs keep a flat list of their parameters beside the table.
-        if isinstance(container, list) and any(isinstance(item, nn.Parameter) for item in container):
+        if isinstance(container, list) and any(isinstance(item, Parameter) for item in container):
             tables.append(container)
-        pending += container.values() if isinstance(container, dict) else container
+        pending += values
 
 
 class _Plan(NamedTuple):
@@ -228,7 +256,7 @@ def _refill(container: Any, content: Any) -> None:
 
 def _twin(tensor: Tensor, *, is_part: bool = False) -> Tensor:
     kind = type(tensor)
-    if kind in _PLAIN and tensor.layout is torch.strided:  # nearly all
+    if kind in _PLAIN and tensor.layout is _STRIDED:  # nearly all
         if kind is Tensor and not is_part and not tensor.is_meta and _may_steer(tensor):
             twin = tensor.clone() if tensor.is_cpu else tensor.to(CPU)
             if twin.requires_grad:

@@ -11,9 +11,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Size, Tensor
+
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract.log import Did, Entered, Log
-from pytest_modelbudget.profiling.calls import Entry, Work
+from pytest_modelbudget.profiling.calls import Entry
 from pytest_modelbudget.profiling.memory import Account, Holding, Storage
 from pytest_modelbudget.profiling.modules import ModuleTracker, note_inputs
 from pytest_modelbudget.profiling.shapes import shapes_of
@@ -25,11 +27,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from pytest_modelbudget.profiling.abstract.log import Event
-    from pytest_modelbudget.profiling.calls import Call
+    from pytest_modelbudget.profiling.calls import Call, Path, Work
 
-_get_ident = threading.get_ident
-_is_tracing = internals.is_tracing
+    Hooks = tuple[Callable[..., None], Callable[..., None]]
 
 
 class Story(NamedTuple):
@@ -45,38 +45,23 @@ class Story(NamedTuple):
 
 
 class RunTracker(ModuleTracker):
-    """A `ModuleTracker` for the models that this package calls itself.
+    """A `ModuleTracker` for the models that this package calls itself."""
 
-    Args:
-        autograd: whether autograd records, so that what belongs to which module must be known in the backward pass.
-    """
+    marks_nodes = True
+    """Whether what belongs to which module must be known in the backward pass."""
 
-    def __init__(self, *, autograd: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._autograd = autograd
         self._open: list[Entry] = self._stacks[self._thread]
-        """The calls that had not returned when the log was last read, innermost last."""
+        """The calls that have not returned, innermost last."""
         self.log = Log()
         self.logged: list[torch.nn.Module] = []
-        """The modules whose calls have not returned, innermost last; none while nothing may be logged."""
-        self._is_told = True
-        """Whether all that has happened since the first call began is in the log."""
-        self._entered: dict[int, Entered] = {}
-        self._began: list[tuple[Call, tuple[int, ...], tuple[Storage, ...]]] = []
-        """The outermost calls, and the memory that was alive as they began."""
-
-    def _account(self) -> Account:
-        return Account() if self._autograd else Account(self.log.append)
+        """The modules whose calls have not returned, innermost last; none where nothing may be logged."""
 
     def book_running(
         self, works: tuple[Work, ...], made: tuple[torch.Tensor, ...], operator: str, transient: int
     ) -> None:
         """As `book`, for what the innermost open call does."""
-        if self.logged and not self.paused:
-            self.log.did(operator, works, made, transient, self._open[0].call.memory)
-            return
-        if not self._autograd:
-            self.read()
         frame = sys._getframe(1)
         if self._open and self._open[-1].returned is not None:
             self._settle(self._open, frame)
@@ -85,7 +70,7 @@ class RunTracker(ModuleTracker):
             entry.work += works
             if made or transient:
                 entry.made(made, operator, transient)
-            if self._autograd and entry.returned is not None:
+            if self.marks_nodes and entry.returned is not None:
                 self._mark_hook(self._open)
             return
         for work in works:
@@ -96,15 +81,97 @@ class RunTracker(ModuleTracker):
         """Twins hold as much as their originals, and no operator makes one."""
         self._holdings[number] = Holding(parameters, buffers, frozenset(), complete=True)
 
+    def read(self) -> None:
+        """See that all that has happened is sorted into calls."""
+
+    def story(self) -> Story | None:
+        """All that has happened, to be compared with that of another run; None if it cannot be."""
+        return None
+
+    def remaining(self) -> list[str]:
+        """The operators that made what has no data and is still there."""
+        return [operator for call in self.calls for operator in call.memory.remaining()]
+
     def _hook_in(self, stack: ExitStack) -> None:
         # Nothing is compiled in a run, and nobody else is to be served: its own hooks need not ask.
-        hooks = internals.GlobalHooks(*(_prompt_hooks(self) if self._autograd else _logging_hooks(self)))
+        hooks = internals.GlobalHooks(*self._hooks())
         hooks.install()
         stack.callback(hooks.remove)
+
+    def _hooks(self) -> Hooks:
+        def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
+            self.enter(module, args)
+
+        def leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
+            kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
+            self.leave(module, args, kwargs, output)
+
+        return enter, leave
 
     def _is_live(self, stack: list[Entry], frame: FrameType) -> bool:  # noqa: ARG002
         """Whatever is open is running."""
         return bool(stack)
+
+
+class LoggingTracker(RunTracker):
+    """A `RunTracker` for where autograd does not record: it logs what happens, and sorts it when it is asked to."""
+
+    marks_nodes = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_told = True
+        """Whether all that has happened since the first call began is in the log."""
+        self._began: list[tuple[Call, tuple[int, ...], tuple[Storage, ...]]] = []
+        """The outermost calls, and the memory that was alive as they began."""
+
+    def book_running(
+        self, works: tuple[Work, ...], made: tuple[torch.Tensor, ...], operator: str, transient: int
+    ) -> None:
+        """As `book`, for what the innermost open call does."""
+        if self.logged and not self.paused:
+            self.log.did(operator, works, made, transient, self._open[0].call.memory)
+        else:
+            self.read()
+            super().book_running(works, made, operator, transient)
+
+    def returned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """The outermost call is over."""
+        entry = self._open[0]
+        note_inputs(entry.call, args, kwargs)
+        entry.frame = None  # it would keep what the module returned
+
+    def watch(self) -> None:
+        """Log what happens from now on, if that may be done."""
+        modules = [entry.module for entry in self._open if entry.module is not None]
+        self.logged[:] = modules if len(modules) == len(self._open) else []  # else a hook after a call is running
+
+    def read(self) -> None:
+        """Sort what has been logged into calls."""
+        if self._began:
+            self._is_told = False
+        if self.log.events:
+            self._replay(self.log.taken())
+
+    def story(self) -> Story | None:
+        """All that has happened, to be compared with that of another run; None if the log does not hold all of it."""
+        if not self._is_told or len(self._began) != 1 or self.logged or self.outside or self.unseen:
+            return None
+        call, alive, inputs = self._began[0]
+        return Story((call.module, call.inputs, call.batch, call.device, alive), self.log.comparable(inputs))
+
+    def remaining(self) -> list[str]:
+        """The operators that made what has no data and is still there."""
+        return [*self.log.remaining(), *super().remaining()]
+
+    def _hooks(self) -> Hooks:
+        return _logging_hooks(self)
+
+    def _account(self) -> Account:
+        return Account(self.log.append)
+
+    def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:  # noqa: ARG002
+        return ()  # of twins
 
     def _begin(
         self, module: torch.nn.Module, number: int, node: Any, frame: FrameType, args: tuple[Any, ...]
@@ -118,50 +185,8 @@ class RunTracker(ModuleTracker):
             self.read()
             super()._close_all()
 
-    # -- the log ------------------------------------------------------------------------------------------------
-
-    def entered(self, module: torch.nn.Module) -> Entered:
-        """What is logged when a module is called; made once."""
-        event = self._entered.get(id(module))
-        if event is None or self.numbers.module(event.number) is not module:  # an id is used again once it is gone
-            event = self._entered[id(module)] = Entered(self.numbers[module])
-        return event
-
-    def returned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """The outermost call is over."""
-        entry = self._open[0]
-        note_inputs(entry.call, args, kwargs)
-        entry.frame = None  # it would keep what the module returned
-
-    def watch(self) -> None:
-        """Log what happens from now on, if that may be done."""
-        simple = not self._autograd and all(entry.returned is None for entry in self._open)
-        self.logged[:] = [entry.module for entry in self._open if entry.module is not None] if simple else []
-
-    def read(self) -> None:
-        """Sort what has been logged into calls."""
-        if self._began:
-            self._is_told = False
-        if self.log.events:
-            self._replay(self.log.taken())
-
-    def story(self) -> Story | None:
-        """All that has happened, to be compared with that of another run; None if the log does not hold all of it."""
-        is_told = self._is_told and not (self._autograd or self.logged or self.outside or self.unseen)
-        if not is_told or len(self._began) != 1:
-            return None
-        call, alive, inputs = self._began[0]
-        return Story((call.module, call.inputs, call.batch, call.device, alive), self.log.comparable(inputs))
-
-    def remaining(self) -> list[str]:
-        """The operators that made what has no data and is still there."""
-        return [
-            *self.log.remaining(),
-            *(operator for call in self.calls for operator in call.memory.remaining()),
-        ]
-
-    def _replay(self, events: Iterable[Event]) -> None:
-        stack, modules = self._open, self.numbers
+    def _replay(self, events: Iterable[Any]) -> None:
+        stack = self._open
         following = iter(events)
         for event in following:
             kind = type(event)
@@ -175,68 +200,66 @@ class RunTracker(ModuleTracker):
             elif kind is Storage:
                 event.account.died(event.facts)
             elif kind is Entered:
-                parent = stack[-1]
-                module = modules.module(event.number)
-                stack.append(Entry(module, event.number, None, parent.call, (*parent.path, event.number)))
+                number, parent = event.number, stack[-1]
+                module = self.numbers.module(number)
+                stack.append(Entry(module, number, None, parent.call, (*parent.path, number)))
             else:
-                self._close(stack, *event)
+                inputs, outputs = (((*shape,),) if type(shape) is Size else shape for shape in event)
+                self._close(stack, inputs, outputs)
 
 
-def _prompt_hooks(tracker: RunTracker) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The two hooks of a run in which autograd records."""
-
-    def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        tracker.enter(module, args)
-
-    def leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
-        if rest:
-            tracker.leave(module, args, kwargs_or_output, rest[0])
-        else:
-            tracker.leave(module, args, {}, kwargs_or_output)
-
-    return enter, leave
-
-
-def _logging_hooks(tracker: RunTracker) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The two hooks of a run without: closures, since every attribute counts that is read at each call of a module."""
+def _logging_hooks(
+    tracker: LoggingTracker,
+    *,
+    _ident: Callable[[], int] = threading.get_ident,
+    _is_tracing: Callable[[], bool] = internals.is_tracing,
+    _has_others: Callable[[], bool] = internals.has_other_forward_hooks,
+) -> Hooks:
+    """Closures, since every attribute counts that is read at each call of a module."""
     thread = threading.get_ident()
-    running, log, entered = tracker.logged, tracker.log.append, tracker.entered
-    has_others = internals.has_other_forward_hooks
+    running, log, numbers = tracker.logged, tracker.log.append, tracker.numbers
+    entered: list[Entered] = []
 
     def enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
         """A module is being called."""
-        if not running or tracker.paused or _get_ident() != thread or _is_tracing():
-            if _get_ident() != thread:
-                tracker.enter(module, args)
-                return
+        if running and not tracker.paused and _ident() == thread and not _is_tracing():
+            running.append(module)
+            number = numbers[module]
+            while number >= len(entered):
+                entered.append(Entered(len(entered)))
+            log(entered[number])
+        elif _ident() != thread:
+            tracker.enter(module, args)
+        else:
             tracker.read()
             tracker.enter(module, args)
             tracker.watch()
-            return
-        running.append(module)
-        log(entered(module))
 
     def leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
         """A module call has ended, normally or not; torch forgets the kwargs when it raised."""
         kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
         if (
-            not running
-            or running[-1] is not module
-            or module._forward_hooks
-            or has_others()
-            or tracker.paused
-            or _get_ident() != thread
+            running
+            and running[-1] is module
+            and not module._forward_hooks
+            and not _has_others()
+            and not tracker.paused
+            and _ident() == thread
         ):
-            if _get_ident() != thread:
-                tracker.leave(module, args, kwargs, output)
-                return
+            if len(running) == 1:
+                tracker.returned(args, kwargs)
+            running.pop()
+            given = args[0] if len(args) == 1 and not kwargs else (args, kwargs)
+            # By far the most frequent: one tensor each.
+            if type(given) is type(output) is Tensor and not (given.is_nested or output.is_nested):
+                log((given.shape, output.shape))
+            else:
+                log((shapes_of(given), shapes_of(output)))
+        elif _ident() != thread:
+            tracker.leave(module, args, kwargs, output)
+        else:
             tracker.read()
             tracker.leave(module, args, kwargs, output)
             tracker.watch()
-            return
-        if len(running) == 1:
-            tracker.returned(args, kwargs)
-        running.pop()
-        log((shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs)), shapes_of(output)))
 
     return enter, leave
