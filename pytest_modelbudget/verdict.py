@@ -141,8 +141,9 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
     for path, measured, profile in figures:
         if measured is None:
             reason = "the model was not called"
-            if limit.metric.measure is not None and profile.calls:
-                reason = f"the metric {limit.metric.name} has no figure for it"
+            if profile.calls:
+                why = "".join(f": {note}" for note in profile.notes)
+                reason = f"the metric {limit.metric.name} has no figure for it{why}"
             return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason)]
         if limit.per is Per.SAMPLE and profile.batch is None:
             reason = 'per="sample" needs a tensor with a batch dimension among the inputs'

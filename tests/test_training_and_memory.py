@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
+
+from pytest_modelbudget.reporting.schema import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,3 +84,27 @@ def test_what_a_failure_on_memory_says(pytester: pytest.Pytester) -> None:
             "  where     parameters  57.1 %   activations  28.6 %   inputs  14.3 %, at aten::mm",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("metric", "passed"), [("memory", False), ("traffic", False), ("flops", True), ("activations", True)]
+)
+def test_what_autocast_changes_has_no_abstract_figure(metric: str, passed: bool, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        f"""{HEADER}
+@pytest.mark.max_{metric}("1G", device="meta")
+def test_it(model):
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        model(batch())
+"""
+    )
+    result = pytester.runpytest_inprocess(
+        "-p", "no:asyncio", "--modelbudget-report=json:r.json", "--modelbudget-report=html:r.html"
+    )
+    result.assert_outcomes(**{"passed" if passed else "failed": 1})
+    if not passed:
+        result.stdout.fnmatch_lines(
+            [f"*max_{metric}: nothing was measured: the metric {metric} has no figure for it: called under autocast*"]
+        )
+        result.stdout.fnmatch_lines(['*measure them with device="cpu"*'])
+    jsonschema.validate(json.loads((pytester.path / "r.json").read_text()), schema())

@@ -75,4 +75,4 @@ def _counted(works: list[Work]) -> Iterator[tuple[Work, int]]:
 
 
 def _cheapness(row: OperatorProfile) -> tuple[int, int]:
-    return -(row.flops + row.elementwise_flops + row.backward_flops), -(row.read + row.written)
+    return -(row.flops + row.elementwise_flops + row.backward_flops), -((row.read or 0) + (row.written or 0))

@@ -98,8 +98,8 @@ class OperatorProfile:
     elementwise_flops: int = 0
     backward_flops: int = 0
     activations: int = 0
-    read: int = 0
-    written: int = 0
+    read: int | None = 0
+    written: int | None = 0
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,8 @@ def repeat(
     if backward and profile.backward_flops is None:  # it ran, and there was nothing to do
         modules = {path: replace(part, backward_flops=0) for path, part in profile.modules.items()}
         profile = replace(profile, backward_flops=0, modules=modules)
-    return [(replace(profile, device=where.type, how=how, notes=(*profile.notes, *notes), allocated=allocated), 1)]
+    profile = replace(profile, device=where.type, how=how, notes=(*profile.notes, *notes), allocated=allocated)
+    return [(_without_what_autocast_changes(profile, calls) if where.type == "meta" else profile, 1)]
 
 
 _Ran = tuple[Observation, int, tuple[str, ...]]
@@ -250,7 +251,7 @@ def _abstractly(
                     _backward(output)
                 del output
         del args, kwargs
-    return observation, number, (*_said(execution.leftovers()), *_said_of_autocast(calls))
+    return observation, number, _said(execution.leftovers())
 
 
 def _for_real(
@@ -286,14 +287,25 @@ def _said(leftovers: Counter[str]) -> tuple[str, ...]:
     )
 
 
-def _said_of_autocast(calls: Sequence[tuple[nn.Module, Specification]]) -> tuple[str, ...]:
-    # PyTorch has no autocast for meta.
+def _without_what_autocast_changes(profile: Profile, calls: Sequence[tuple[nn.Module, Specification]]) -> Profile:
+    """PyTorch has no autocast for meta: what was called under one has the same work in other dtypes."""
     wanted = sorted({str(specification.autocast) for _, specification in calls if specification.autocast is not None})
     if not wanted:
-        return ()
-    return (
-        f"called under autocast to {', '.join(wanted)}, which an abstract run does not apply: memory, traffic and "
-        'elementwise work are those without it; measure them with device="cpu" or on the device',
+        return profile
+    note = (
+        f"called under autocast to {', '.join(wanted)}, which an abstract run cannot apply: it has no figure of memory "
+        'and traffic; measure them with device="cpu" or on the device'
+    )
+    unknown: dict[str, Any] = {"memory": None, "read": None, "written": None}
+    return replace(
+        profile,
+        **unknown,
+        memory_by_kind={},
+        memory_at=None,
+        memory_course=None,
+        modules={path: replace(part, **unknown) for path, part in profile.modules.items()},
+        operators={name: replace(part, read=None, written=None) for name, part in profile.operators.items()},
+        notes=(*profile.notes, note),
     )
 
 

@@ -173,8 +173,8 @@ def _module() -> Schema:
 
 
 def _operator() -> Schema:
-    names = ("calls", "backward_calls", "macs", "flops", "elementwise_flops", "backward_flops")
-    return _object(dict.fromkeys((*names, "activations", "read", "written"), COUNT))
+    names = ("calls", "backward_calls", "macs", "flops", "elementwise_flops", "backward_flops", "activations")
+    return _object({**dict.fromkeys(names, COUNT), **dict.fromkeys(("read", "written"), _or_null(COUNT))})
 
 
 def _memory_course() -> Schema:

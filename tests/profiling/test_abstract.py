@@ -625,7 +625,7 @@ def test_under_any_grad_mode():
     assert len(figures) == 1
 
 
-def test_autocast_leaves_the_macs_alone_and_the_rest_is_said():
+def test_autocast_leaves_the_work_alone_and_what_depends_on_dtypes_has_no_figure():
     seen = []
 
     def adds(linear, x):
@@ -637,7 +637,8 @@ def test_autocast_leaves_the_macs_alone_and_the_rest_is_said():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = profile(model, _X)
         assert torch.is_autocast_enabled("cpu")
-    assert (found.macs, found.memory, found.traffic) == (plain.macs, plain.memory, plain.traffic)
+    assert (found.macs, found.elementwise_flops) == (plain.macs, plain.elementwise_flops)
+    assert (found.memory, found.traffic, found.memory_course, found.modules["linear"].memory) == (None,) * 4
     assert set(seen) == {torch.float32}  # what was remembered without autocast holds
     (note,) = found.notes
     assert "bfloat16" in note

@@ -298,7 +298,7 @@ const operatorsPanel = (data) => {
     column("macs", "MACs", "multiply-accumulates, forward"),
     column("elementwise_flops", "Other FLOPs", "what is no contraction, forward"),
     hasBackward && column("backward_flops", "Backward FLOPs", "contractions of the backward pass"),
-    { key: "traffic", title: "Traffic", isNumber: true, hint: "bytes read and written, forward", value: moved, cell: (row) => figure(moved(row), "byte") },
+    rows.some((row) => row.read !== null) && { key: "traffic", title: "Traffic", isNumber: true, hint: "bytes read and written, forward", value: moved, cell: (row) => figure(moved(row), "byte") },
     column("activations", "Activations", "elements produced by convolutions and matrix products"),
   ].filter(Boolean);
   return panel("operators", "Operators by cost", sortable({ columns, rows, caption: "Operators by cost", noun: "operator" }));
