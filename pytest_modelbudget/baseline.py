@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget import files
@@ -46,7 +47,9 @@ class Entry(NamedTuple):
 
     Attributes:
         value: of the whole model, in the metric's unit.
-        modules: of each of its modules, by dotted path, everything below it included.
+        modules: of each of its modules in the call that decided, by dotted path, everything below it included.
+        largest: of those of which another call did more, what it did: limits on modules are for each one's largest.
+        aliases: other names of modules that hold the same thing: path -> the name under which it stands first.
         flops_per_mac: the convention of a figure in FLOPs.
         inputs: the shapes that the model was called with: `1x3x224x224`.
         torch, plugin, python: the versions that measured it.
@@ -59,6 +62,15 @@ class Entry(NamedTuple):
     torch: str = ""
     plugin: str = ""
     python: str = ""
+    largest: Mapping[str, Figure] = MappingProxyType({})
+    aliases: Mapping[str, str] = MappingProxyType({})
+
+    def figure_of(self, module: str) -> Figure:
+        """What a limit on a module is held against; `""` is the model."""
+        if not module:
+            return self.value
+        figure = self.largest.get(module)
+        return self.modules.get(module, 0) if figure is None else figure
 
 
 Entries = dict[Key, Entry]
@@ -215,6 +227,8 @@ def to_row(key: Key, entry: Entry) -> dict[str, Any]:
         "value": to_json(entry.value),
         **{name: getattr(entry, name) for name in _PROVENANCE},
         "modules": {path: to_json(figure) for path, figure in entry.modules.items()},
+        **({"largest": {path: to_json(figure) for path, figure in entry.largest.items()}} if entry.largest else {}),
+        **({"aliases": dict(entry.aliases)} if entry.aliases else {}),
     }
 
 
@@ -236,13 +250,24 @@ def of_row(row: Any) -> tuple[Key, Entry]:
             raise TypeError(f"{name}: {row[name]!r} is no text")
     if row["flops_per_mac"] not in (1, 2):
         raise ValueError(f"flops_per_mac: {row['flops_per_mac']!r} is neither 1 nor 2")
-    if not isinstance(row["modules"], dict):
-        raise TypeError(f"modules: {row['modules']!r} is no object")
-    modules = {path: figure if type(figure) is int else of_json(figure) for path, figure in row["modules"].items()}
+    modules, largest = (_figures(name, row[name] if name == "modules" else row.get(name, {})) for name in _TABLES)
+    aliases = row.get("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(name, str) for name in aliases.values()):
+        raise TypeError(f"aliases: {aliases!r} is no object of texts")
     # One string for all entries that say the same, which is nearly all.
     test, model, metric, per, device, inputs, torch, plugin, python = (sys.intern(row[name]) for name in _TEXTS)
     key = Key(test, model, metric, per, device)
-    return key, Entry(of_json(row["value"]), modules, row["flops_per_mac"], inputs, torch, plugin, python)
+    value = of_json(row["value"])
+    return key, Entry(value, modules, row["flops_per_mac"], inputs, torch, plugin, python, largest, aliases)
+
+
+_TABLES = ("modules", "largest")
+
+
+def _figures(name: str, table: object) -> dict[str, Figure]:
+    if not isinstance(table, dict):
+        raise TypeError(f"{name}: {table!r} is no object")
+    return {path: figure if type(figure) is int else of_json(figure) for path, figure in table.items()}
 
 
 def to_json(figure: Figure) -> int | str:

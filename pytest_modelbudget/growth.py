@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from pytest_modelbudget.baseline import Figure
+    from pytest_modelbudget.baseline import Entry, Figure
 
     Figures = Mapping[str, Figure]
     """Of each module by its dotted path, everything below it included; `""` is the model."""
@@ -68,6 +68,32 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
     grew = after.get("", 0) >= before.get("", 0)
     changes.sort(key=lambda change: (-change.delta if grew else change.delta, change.path))
     return [change for change in changes if change.delta or change.kind == "renamed"]
+
+
+def compared(before: Entry, after: Entry, module: str = "") -> tuple[Figures, Figures]:
+    """The figures of two entries that explain how the figure of a module, `""` for the model, came to change.
+
+    A module that goes by several names stands there once. What a module did is told of the call in which it did most,
+    of the model's that is one and the same call for all modules.
+    """
+    old, new = (
+        {path: figure for path, figure in entry.modules.items() if not _is_alias(path, entry, other)}
+        for entry, other in ((before, after), (after, before))
+    )
+    return (_within(module, before), _within(module, after)) if module else (old, new)
+
+
+def _within(module: str, entry: Entry) -> Figures:
+    paths = {**entry.modules, **entry.largest}
+    return {path: entry.figure_of(path) for path in paths if f"{path}.".startswith(f"{module}.")}
+
+
+def _is_alias(path: str, entry: Entry, other: Entry) -> bool:
+    if path in entry.aliases:
+        return True
+    # Entries of earlier versions do not say so.
+    first = other.aliases.get(path)
+    return first is not None and not entry.aliases and entry.modules[path] == entry.modules.get(first)
 
 
 def summary(changes: Iterable[ModuleChange], shown: int = _SHOWN) -> list[ModuleChange]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import ANY_DEVICE, Entry, Key
-from pytest_modelbudget.budget import Source
+from pytest_modelbudget.budget import Per, Source
 from pytest_modelbudget.limits import LimitError, limits_of
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
@@ -86,13 +86,21 @@ def entry_for(limit: Limit, test: str, model: str, calls: Calls, versions: Versi
     if value is None:
         return None
     parts: dict[str, Figure] = {"": _plain(value)}
+    largest: dict[str, Figure] = {}
+    aliases: dict[str, str] = {}
     if limit.metric.has_parts:
-        for path, figure, _ in figures_of(replace(limit, module="*"), calls):
-            parts[path] = _plain(figure or 0)
+        everywhere = replace(limit, module="*")
+        deciding = calls if limit.per is Per.TEST else [(profile, 1)]
+        parts |= {path: _plain(figure or 0) for path, figure, _ in figures_of(everywhere, deciding)}
+        for path, figure, _ in figures_of(everywhere, calls):
+            if figure and figure > parts.get(path, 0):
+                largest[path] = _plain(figure)
+        if not limit.metric.needs_call:
+            aliases = {path: part.same_as for path, part in profile.modules.items() if part.same_as is not None}
     device = ANY_DEVICE if limit.metric.portable else profile.device
     inputs = profile.inputs if limit.metric.needs_call else ""
     key = Key(test, model, limit.metric.name, limit.per.value, device)
-    return key, Entry(_plain(value), parts, profile.flops_per_mac, inputs, *versions)
+    return key, Entry(_plain(value), parts, profile.flops_per_mac, inputs, *versions, largest, aliases)
 
 
 def _plain(figure: Fraction | int) -> Figure:
@@ -180,13 +188,13 @@ def _bounds(limit: Limit, before: Entry, after: Entry) -> Iterable[Limit]:
     factor = 1 + limit.value
     if limit.module is None:
         return [replace(limit, value=before.value * factor)]
-    paths = [path for path in after.modules if path and fnmatchcase(path, limit.module)]
+    paths = [path for path in {**after.modules, **after.largest} if path and fnmatchcase(path, limit.module)]
     if not paths:
         return [replace(limit, value=Fraction(0))]  # `judge` says what does not match
     # A module that was not there had nothing. One that has nothing any more is no reason to doubt, beside others.
     return [
-        replace(limit, value=before.modules.get(path, 0) * factor, module=glob.escape(path))
-        for path in [path for path in paths if after.modules[path]] or paths
+        replace(limit, value=before.figure_of(path) * factor, module=glob.escape(path))
+        for path in [path for path in paths if after.figure_of(path)] or paths
     ]
 
 

@@ -124,7 +124,7 @@ def _growth(verdict: Verdict) -> str | None:
         return None
     from pytest_modelbudget.reporting.growth import percent
 
-    before = growth.before.modules.get(verdict.module, 0) if verdict.module else growth.before.value
+    before = growth.before.figure_of(verdict.module)
     if before == verdict.measured:
         return "unchanged"
     return percent(before, verdict.measured) or "from nothing"
@@ -136,8 +136,7 @@ def _recorded(verdict: Verdict) -> int | str | None:
         return None
     from pytest_modelbudget.baseline import to_json
 
-    before = verdict.growth.before
-    return to_json(before.modules.get(verdict.module, 0) if verdict.module else before.value)
+    return to_json(verdict.growth.before.figure_of(verdict.module))
 
 
 def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:

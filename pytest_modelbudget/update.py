@@ -85,7 +85,7 @@ def _needs(before: Entry | None, after: Entry) -> Update | None:
         return Update.NEW
     if after.value != before.value:
         return Update.RAISE if after.value > before.value else Update.LOWER
-    if after.modules == before.modules:
+    if (after.modules, after.largest) == (before.modules, before.largest):
         return None  # also where another version measured it: an entry changes when a figure does
     # As much as before, elsewhere: some module grew, or has a new name.
     return Update.RAISE

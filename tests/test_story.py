@@ -136,3 +136,75 @@ def test_the_story(suite: Suite):
     assert said(listed)[0] == "stale, their tests or models are gone (--modelbudget-update=lower drops them): 2 entries"
     suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"), "--modelbudget-update=lower")
     assert {key.test for key in load(suite.pytester.path / NAME)} == {"test_it.py::test_other"}
+
+
+CALLS = """
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.large, self.small = nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False)
+    def forward(self, x, y): return self.large(x).sum() + self.small(y).sum()
+
+# 64 MACs a row.
+@pytest.mark.max_growth(flops="0%"MODULE)
+def test_it():
+    net = Two()
+    for rows in ROWS:
+        net(*(torch.zeros(count, 8) for count in rows))
+"""
+
+
+def calls(suite: Suite, rows: object, *args: str, module: str = "") -> Run:
+    written = f', module="{module}"' if module else ""
+    return suite(CALLS.replace("ROWS", str(rows)).replace("MODULE", written), *args)
+
+
+def test_what_grew_is_told_of_the_call_that_decides(suite: Suite):
+    calls(suite, [(10, 1), (1, 5)], "--modelbudget-update=new")
+    (entry,) = load(suite.pytester.path / NAME).values()
+    assert entry.modules == {"": 2 * 11 * 64, "large": 2 * 10 * 64, "small": 2 * 64}
+    assert entry.largest == {"small": 2 * 5 * 64}
+    # One row more in the largest call; `small` grew by four, in another one.
+    lines = calls(suite, [(11, 1), (1, 9)]).failure("test_it").splitlines()
+    assert "  where     large +128 FLOPs" in lines
+
+
+def test_a_module_is_held_against_its_own_largest_call(suite: Suite):
+    calls(suite, [(10, 1), (1, 5)], "--modelbudget-update=new", module="small")
+    assert calls(suite, [(10, 2), (1, 5)], module="small").outcomes == {"test_it": "passed"}
+    failure = calls(suite, [(10, 1), (1, 6)], module="small").failure("test_it")
+    assert "max_growth: Two small flops 768 FLOPs, was 640 FLOPs (+20.0 % > 0%)" in failure
+
+
+def test_a_module_with_two_names_grows_once(suite: Suite):
+    source = """
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.reader = nn.Sequential(nn.Embedding(WIDTH, 4))
+            self.writer = self.reader
+            self.head = nn.Linear(4, HEAD)
+        def forward(self, ids): return self.head(self.writer(ids))
+
+    @pytest.mark.max_growth(params="0%")
+    def test_it(): Tied()(torch.zeros(1, dtype=torch.long))
+    """
+    suite(source.replace("WIDTH", "10").replace("HEAD", "2"), "--modelbudget-update=new")
+    lines = suite(source.replace("WIDTH", "12").replace("HEAD", "3")).failure("test_it").splitlines()
+    # Two rows of 4 in the table; one of 4 and a bias in the head.
+    assert "  where     reader.0 +8 of +13   head +5" in lines
+
+
+@pytest.mark.parametrize(("rest", "accepts"), [("", True), ("@pytest.mark.max_params(1)", False)])
+def test_growth_can_be_accepted_where_the_test_passes_otherwise(suite: Suite, rest: str, accepts: bool):
+    source = SOURCE.replace("@pytest", f"{rest}\n@pytest", 1)
+    suite(SOURCE.replace("WIDTH", "8"), "--modelbudget-update=new")
+    growth = suite(source.replace("WIDTH", "16")).failure("test_it").partition("max_growth:")[2]
+    (following,) = [line for line in growth.splitlines() if "next" in line][:1]
+    assert following == (
+        "  next      make the model lighter, or accept the growth: python -m pytest test_it.py::test_it "
+        "--modelbudget-update=raise"
+        if accepts
+        else "  next      make the model lighter, or accept the growth with --modelbudget-update=raise when the other "
+        "limits of this test hold"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget.baseline import ANY_DEVICE
+from pytest_modelbudget.growth import compared
 from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.reporting.growth import change_text, unit_of, where
 
@@ -44,7 +45,7 @@ def merged(changes: Iterable[Change]) -> list[list[Change]]:
             first = group[0]
             assert first.before is not None
             assert first.after is not None
-            if first.before.modules == before.modules and first.after.modules == after.modules:
+            if compared(first.before, first.after) == compared(before, after):
                 group.append(change)
                 break
         else:
@@ -69,7 +70,7 @@ def line_of(group: list[Change], verbs: Mapping[str, str]) -> str:
     figures_text = change_text(change.before, change.after, unit)
     others = f" and {len(group) - 1} more" if len(group) > 1 else ""
     tests = f"in {visible(change.key.test)}{others}"
-    reason = where(change.before.modules, change.after.modules, unit)
+    reason = where(change.before, change.after, unit)
     text = f"{verb}{visible(change.key.model)} {name_of(change.key)} {figures_text} {tests}"
     return f"{text}: {visible(reason)}" if reason else text
 

@@ -57,6 +57,9 @@ def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[Key, Entry]]:
                     if has_parts
                 }
                 entry = Entry(Fraction(str(value)), modules, profile["flops_per_mac"], profile["inputs"], *versions)
+                if modules and not METRICS[name].needs_call:
+                    rows = profile["modules"].items()
+                    entry = entry._replace(aliases={path: row["same_as"] for path, row in rows if row.get("same_as")})
                 if key not in largest or largest[key].value < entry.value:
                     largest[key] = entry
     return iter(largest.items())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest_modelbudget
 from pytest_modelbudget.baseline import to_json
-from pytest_modelbudget.growth import explain
+from pytest_modelbudget.growth import compared, explain
 from pytest_modelbudget.reporting.changes import kind_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _torch_version() -> str:
 def change_to_json(change: Change) -> dict[str, Any]:
     """A change of one figure, with the modules that explain it."""
     before, after = change.before, change.after
-    modules = [] if before is None or after is None else explain(before.modules, after.modules)
+    modules = [] if before is None or after is None else explain(*compared(before, after))
     return {
         **change.key._asdict(),
         "kind": kind_of(change),

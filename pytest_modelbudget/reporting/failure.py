@@ -28,6 +28,8 @@ _TIMES = 10_000
 
 def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
     """The texts of violations; of the submodules over one limit those that are furthest over it."""
+    verdicts = list(verdicts)
+    update = growth.update_of(verdicts)
     by_limit: dict[int, list[Verdict]] = {}
     for verdict in verdicts:
         by_limit.setdefault(id(verdict.limit), []).append(verdict)
@@ -35,16 +37,22 @@ def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
     for group in by_limit.values():
         group.sort(key=lambda verdict: -(verdict.used or 0))  # stable: without a figure they stay as they are
         shown = group[:_SHOWN_VIOLATIONS]
-        texts += map(verdict_text, shown)
+        texts += [verdict_text(verdict, update) for verdict in shown]
         if len(group) > len(shown):
             texts[-1] += f"\n  and {len(group) - len(shown)} more submodules over this limit"
     return texts
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """One violation: a headline that is complete in itself, and below it what is known about it."""
+def verdict_text(verdict: Verdict, update: str | None = None) -> str:
+    """One violation: a headline that is complete in itself, and below it what is known about it.
+
+    Args:
+        verdict: of the violation.
+        update: as `growth.update_of` all that the test violates; None: the violation stands alone.
+    """
     lines = [headline(verdict)]
-    lines += (f"  {label:<9} {text}" for label, text in _details(verdict))
+    update = growth.update_of([verdict]) if update is None else update
+    lines += (f"  {label:<9} {text}" for label, text in _details(verdict, update))
     # Names of modules and messages are text of others, and a terminal obeys what it is sent.
     return "\n".join(visible(line) for text in lines for line in text.split("\n"))
 
@@ -104,13 +112,13 @@ def _excess(measured: Fraction, limit: Fraction) -> str:
     return f" (+{float(percent):.{digits}f} %)"
 
 
-def _details(verdict: Verdict) -> Iterator[tuple[str, str]]:
+def _details(verdict: Verdict, update: str) -> Iterator[tuple[str, str]]:
     limit, metric, profile = verdict.limit, verdict.limit.metric, verdict.profile
     location = limit.source.location
     if limit.message:
         yield "message", limit.message
     if verdict.growth is not None and growth.describes(verdict):
-        yield from growth.details(verdict, verdict.growth, verdict.growth.key.test, _source(limit))
+        yield from growth.details(verdict, verdict.growth, update, _source(limit))
         return
     if limit.relative:
         yield "limit", f"{limit.written} of growth from {_source(limit)}"

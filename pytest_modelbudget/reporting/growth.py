@@ -7,12 +7,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.growth import explain, summary
+from pytest_modelbudget.growth import compared, explain, summary
 from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.verdict import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from pytest_modelbudget.baseline import Entry, Figure, Key
     from pytest_modelbudget.growth import ModuleChange
@@ -57,15 +57,15 @@ def change_text(before: Entry | None, after: Entry | None, unit: Unit) -> str:
     return f"{first} -> {second}{f' ({share})' if share else ''}"
 
 
-def where(before: Mapping[str, Figure], after: Mapping[str, Figure], unit: Unit, module: str = "") -> str:
+def where(before: Entry, after: Entry, unit: Unit, module: str = "") -> str:
     """`layer3.2.conv1 +0.21 GMACs of +0.23 GMACs   neck new, +20 MACs`: the modules that changed, the most first."""
-    changes = explain(_below(module, before), _below(module, after))
+    changes = explain(*compared(before, after, module))
     texts = [module_text(change, unit) for change in summary(changes)]
     if not texts:
         return "   ".join(f"{change.before} is now {change.path}" for change in changes[:3])
     left = len([change for change in changes if change.kind != "renamed"]) - len(texts)
     texts[0] += (
-        f" of {signed(after.get(module, 0) - before.get(module, 0), unit)}" if left > 0 or len(texts) > 1 else ""
+        f" of {signed(after.figure_of(module) - before.figure_of(module), unit)}" if left > 0 or len(texts) > 1 else ""
     )
     return "   ".join(texts)
 
@@ -86,7 +86,7 @@ def headline(verdict: Verdict, growth: Growth) -> str:
     if growth.before is None or verdict.measured is None:
         figure = quantity.format(growth.after.value, metric.unit)
         return f"max_growth: {subject} {metric.name} {figure}{per}{inputs}: not in the baseline"
-    old = growth.before.modules.get(verdict.module, 0) if verdict.module else growth.before.value
+    old = growth.before.figure_of(verdict.module)
     first = quantity.format(old, metric.unit, against=verdict.measured)
     second = quantity.format(verdict.measured, metric.unit, against=old)
     allowed = Fraction(limit.value or 0) / Fraction(old) - 1 if old else None
@@ -95,30 +95,37 @@ def headline(verdict: Verdict, growth: Growth) -> str:
     return f"max_growth: {subject} {metric.name} {second}, was {first}{per}{compared}{inputs}"
 
 
-def details(verdict: Verdict, growth: Growth, test: str, source: str) -> Iterator[tuple[str, str]]:
-    """The lines below the headline, each with its label."""
+def update_of(verdicts: Iterable[Verdict]) -> str:
+    """What `--modelbudget-update` must say for a test with these violations to pass; empty: nothing would do."""
+    words: set[str] = set()
+    for verdict in verdicts:
+        if verdict.growth is None or not describes(verdict):
+            return ""
+        words.add("new" if verdict.growth.before is None else "raise")
+    return ",".join(sorted(words))
+
+
+def details(verdict: Verdict, growth: Growth, update: str, source: str) -> Iterator[tuple[str, str]]:
+    """The lines below the headline, each with its label; `update`: as `update_of` all that the test violates."""
     limit, metric = verdict.limit, verdict.limit.metric
     yield "limit", f"{limit.written} of growth from {source}"
-    run = f"python -m pytest {shlex.quote(test)} --modelbudget-update="
+    word = "new" if growth.before is None else "raise"
+    how = f": python -m pytest {shlex.quote(growth.key.test)} --modelbudget-update={update}"
+    if not update:  # only what passes everything else is recorded
+        how = f" with --modelbudget-update={word} when the other limits of this test hold"
     if growth.before is None:
         yield "measured", quantity.exact(growth.after.value, metric)
-        yield "next", f"record it, and commit the baseline: {run}new"
+        yield "next", f"record it, and commit the baseline{how}"
         return
     before, after, module = growth.before, growth.after, verdict.module
-    first, second = (one.modules.get(module, 0) if module else one.value for one in (before, after))
+    first, second = before.figure_of(module), after.figure_of(module)
     yield "baseline", f"{quantity.exact(first, metric)}, measured with torch {before.torch}"
     yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
-    if text := where(before.modules, after.modules, metric.unit, module):
+    if text := where(before, after, metric.unit, module):
         yield "where", text
     if hint := _hint(before, after):
         yield "hint", hint
-    yield "next", f"make the model lighter, or accept the growth: {run}raise"
-
-
-def _below(module: str, figures: Mapping[str, Figure]) -> Mapping[str, Figure]:
-    if not module:
-        return figures
-    return {path: figure for path, figure in figures.items() if path == module or path.startswith(f"{module}.")}
+    yield "next", f"make the model lighter, or accept the growth{how}"
 
 
 def _hint(before: Entry, after: Entry) -> str:
