@@ -5,7 +5,9 @@ Imported as soon as a test has a budget: standard library and pytest only.
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -148,6 +150,25 @@ def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
 
     entries = {growth.key: growth.after for growth in growths}
     return [to_row(key, entry) for key, entry in entries.items()]
+
+
+DETAILS = ("modules", "operators", "memory_by_kind", "memory_course", "uncounted_in")
+"""What takes the room in a profile's row, and is the same for every test that calls a model alike."""
+
+
+def share(result: dict[str, Any], known: dict[bytes, Any]) -> None:
+    """Put what equal rows hold in their place: a suite has few models and many tests.
+
+    Args:
+        result: as `TestResult.to_dict` makes it.
+        known: what has been seen so far, by its digest.
+    """
+    rows = [(row, DETAILS) for row in result["profiles"]] + [(row, ("modules",)) for row in result["entries"]]
+    for row, names in rows:
+        for name in names:
+            if row.get(name):
+                digest = sha256(json.dumps(row[name]).encode()).digest()
+                row[name] = known.setdefault(digest, row[name])
 
 
 def without_group(nodeid: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
-from pytest_modelbudget.result import result_of, take_result, without_group
+from pytest_modelbudget.result import result_of, share, take_result, without_group
 from pytest_modelbudget.settings import is_full_run, settings_key, tables_key
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Session:
         self._tables = tables
         self.unmeasured: list[str] = []
         self.results: dict[str, dict[str, Any]] = {}
+        self._shared: dict[bytes, Any] = {}
 
     @property
     def _verbosity(self) -> int:
@@ -83,6 +84,7 @@ class Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         result = getattr(report, "modelbudget", None)
         if result is not None:
+            share(result, self._shared)
             self.results[without_group(report.nodeid)] = result
 
     @pytest.hookimpl(wrapper=True)

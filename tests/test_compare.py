@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from pytest_modelbudget.__main__ import main
-from pytest_modelbudget.baseline import Entry, Key, save
+from pytest_modelbudget.baseline import BaselineError, Entry, Key, save
 from pytest_modelbudget.reporting import compare, markdown
 from pytest_modelbudget.reporting.escape import code, plain
 
@@ -145,6 +145,26 @@ def test_a_rule_that_could_not_be_held_does_not_pass(tmp_path, capsys, base, hea
 def test_what_only_one_side_measured_breaks_no_rule(paths, tmp_path, capsys):
     save(tmp_path / "empty.json", {})
     assert main(["compare", str(tmp_path / "empty.json"), paths[1], "--fail-on-growth=0%"]) == 0
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_modules_of_a_report_stand_in_the_profile_or_in_its_details(version):
+    figures = dict.fromkeys(compare.METRICS) | {"model": "Net", "device": "cpu", "inputs": "", "flops_per_mac": 2}
+    modules = {"": {"params": 40}, "encoder": {"params": 40}}
+    profile = {**figures, "params": 40, **({"modules": modules} if version == 1 else {"details": 1})}
+    report = {
+        "kind": "modelbudget report",
+        "version": version,
+        "run": {"torch": "2", "plugin": "0", "python": "3"},
+        "tests": [{"id": "test", "profiles": [profile]}],
+        "details": [{}, {"modules": modules}],
+    }
+    (entry,) = compare.read(json.dumps(report), "r.json").values()
+    assert entry.modules == {"": 40, "encoder": 40}
+    report["details"].pop()
+    if version == 2:
+        with pytest.raises(BaselineError, match=r"r.json: a damaged report \(IndexError: .*make it anew"):
+            compare.read(json.dumps(report), "r.json")
 
 
 def test_the_largest_call_of_a_report_counts():

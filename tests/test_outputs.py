@@ -18,6 +18,7 @@ import pytest_modelbudget.recording  # before anybody else but root imports it: 
 import pytest_modelbudget.reporting.document
 import pytest_modelbudget.reporting.json  # noqa: F401
 from pytest_modelbudget.baseline import load
+from pytest_modelbudget.reporting.json import with_details
 from pytest_modelbudget.reporting.schema import schema
 from tests.suite import OFF
 from tests.test_story import said
@@ -67,7 +68,36 @@ def test_the_report_is_exact_and_as_its_schema_says(suite: Suite):
     assert [(verdict["figure"], verdict["bound"]) for verdict in within["verdicts"]] == [(40, 40), (128, 128)]
     (profile,) = within["profiles"][:1]
     assert (profile["params"], profile["macs"], profile["flops"]) == (40, 64, 128)
-    assert list(profile["modules"]) == [""]
+    assert list(report["details"][profile["details"]]["modules"]) == [""]
+
+
+def test_what_tests_have_in_common_stands_once_in_the_report(suite: Suite):
+    source = """
+    @pytest.mark.parametrize("number", range(4))
+    @pytest.mark.max_flops("1k")
+    def test_alike(number): Net()(batch(1 + number % 2))
+    """
+    report = report_of(suite, source=source)
+    numbers = [profile["details"] for test in report["tests"] for profile in test["profiles"]]
+    assert numbers == [0, 1, 0, 1]
+    # encoder: 4x8 MACs a sample; head: 8x2.
+    assert [{path: module["macs"] for path, module in details["modules"].items()} for details in report["details"]] == [
+        {"": 48, "encoder": 32, "head": 16},
+        {"": 96, "encoder": 64, "head": 32},
+    ]
+    whole = with_details(report)
+    assert [list(test["profiles"][0]["modules"]) for test in whole["tests"]] == [["", "encoder", "head"]] * 4
+
+
+def test_results_of_many_tests_share_what_is_the_same(suite: Suite):
+    source = """
+    @pytest.mark.parametrize("number", range(3))
+    @pytest.mark.max_growth(flops="1%")
+    def test_alike(number): Net()(batch(1))
+    """
+    run = suite(source, "--modelbudget-report=json:r.json", "--modelbudget-update=new")
+    for rows, name in (("profiles", "modules"), ("profiles", "operators"), ("entries", "modules")):
+        assert len({id(result[rows][0][name]) for result in run.results.values()}) == 1
 
 
 def test_one_process_and_two_workers_write_the_same(suite: Suite):

@@ -12,6 +12,7 @@ from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import document
 from pytest_modelbudget.reporting.changes import kind_of, line_of, merged
 from pytest_modelbudget.reporting.growth import unit_of
+from pytest_modelbudget.reporting.json import with_details
 from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_rows, fitted
 from pytest_modelbudget.update import Change, Update, same_convention
 
@@ -29,11 +30,11 @@ def read(text: str, name: str) -> Entries:
     """
     found = baseline.read_json(text, name)
     if isinstance(found, dict) and found.get("kind") == document.KIND:
-        if found.get("version") != document.VERSION:
+        if found.get("version") not in (1, document.VERSION):
             raise BaselineError(f"{name}: version {found.get('version')!r} of the report: update pytest-modelbudget")
         try:
-            return dict(_of_report(found))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return dict(_of_report(with_details(found)))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise BaselineError(f"{name}: a damaged report ({type(error).__name__}: {error}): make it anew") from None
     return baseline.parse(text, name)
 

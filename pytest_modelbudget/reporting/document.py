@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pytest_modelbudget.update import Change
 
 KIND = "modelbudget report"
-VERSION = 1
+VERSION = 2
+"""1: each profile of the file had its modules itself."""
 
 
 def document(

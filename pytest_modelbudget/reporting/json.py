@@ -6,22 +6,27 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget.metrics import METRICS, Source
+from pytest_modelbudget.result import DETAILS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     Row = Mapping[str, Any]
 
 
 def render(report: Row) -> str:
-    """The report, indented, every figure exact; what differs from run to run stands apart, in `times`."""
+    """The report, indented, every figure exact; what differs from run to run stands apart, in `times`.
+
+    What profiles hold of their modules stands once for all that hold the same, in `details`.
+    """
+    details = _Details()
     document = {
         **report,
         "tests": [
             {
                 **test,
                 "verdicts": [verdict for verdict in test["verdicts"] if not _is_time(verdict)],
-                "profiles": [{**profile, **_NO_TIMES} for profile in test["profiles"]],
+                "profiles": [details.put_aside({**profile, **_NO_TIMES}) for profile in test["profiles"]],
             }
             for test in report["tests"]
         ],
@@ -31,8 +36,50 @@ def render(report: Row) -> str:
             for verdict in test["verdicts"]
             if _is_time(verdict)
         ],
+        "details": details.rows,
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+class _Details:
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._numbers: dict[str, int] = {}
+        self._known: dict[tuple[int, ...], int] = {}
+
+    def put_aside(self, profile: dict[str, Any]) -> Row:
+        """The row of a profile with the number of its details in their place."""
+        row = {name: profile.pop(name) for name in DETAILS if name in profile}
+        if not row:
+            return profile
+        # Nearly all are the same objects; else those of equal content are put together.
+        same = (*map(id, row.values()),)
+        number = self._known.get(same)
+        if number is None:
+            number = self._known[same] = self._numbers.setdefault(json.dumps(row), len(self._numbers))
+            if number == len(self.rows):
+                self.rows.append(row)
+        return {**profile, "details": number}
+
+
+def with_details(report: Row) -> Row:
+    """A report as it was before `render` put the details of its profiles aside.
+
+    Raises:
+        KeyError, IndexError, TypeError: the report is damaged.
+    """
+    details = report.get("details", ())
+    return {
+        **report,
+        "tests": [
+            {**test, "profiles": [_joined(profile, details) for profile in test["profiles"]]}
+            for test in report["tests"]
+        ],
+    }
+
+
+def _joined(profile: Row, details: Sequence[Row]) -> Row:
+    return {**profile, **details[profile["details"]]} if "details" in profile else profile
 
 
 _NO_TIMES = {"latency": None, "latency_measurement": None}

@@ -57,6 +57,7 @@ def schema() -> Schema:
                         "$ref": "#/$defs/verdict",
                     }
                 ),
+                "details": _list({"$ref": "#/$defs/details"}),
                 "unmeasured": _list(TEXT),
                 "changes": _list({"$ref": "#/$defs/change"}),
             }
@@ -64,6 +65,7 @@ def schema() -> Schema:
         "$defs": {
             "verdict": _verdict(),
             "profile": _profile(),
+            "details": _details(),
             "module": _module(),
             "operator": _operator(),
             "change": _change(),
@@ -136,7 +138,20 @@ def _profile() -> Schema:
                 "description": "figures of the metrics of the hook pytest_modelbudget_metrics",
                 "additionalProperties": {"type": "number", "minimum": 0},
             },
-            "modules": {"type": "object", "additionalProperties": {"$ref": "#/$defs/module"}},
+            "details": {**COUNT, "description": "which of the report's `details` are those of this profile"},
+        },
+    )
+
+
+def _details() -> Schema:
+    return _object(
+        {},
+        optional={
+            "modules": {
+                "description": 'by dotted path, "" is the model',
+                "type": "object",
+                "additionalProperties": {"$ref": "#/$defs/module"},
+            },
             "operators": {
                 "description": "by name, the costliest first; they add up to the figures of the call",
                 "type": "object",
@@ -148,6 +163,11 @@ def _profile() -> Schema:
                 "additionalProperties": COUNT,
             },
             "memory_course": _or_null(_memory_course()),
+            "uncounted_in": {
+                "description": "operators of unknown cost and how often they ran, by the path of their module",
+                "type": "object",
+                "additionalProperties": {"type": "object", "additionalProperties": COUNT},
+            },
         },
     )
 
