@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Level, Limit, Per, Source, TensorSpec, Uncounted
+from pytest_modelbudget.dtypes import unknown_dtype
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.settings import parse_device, parse_uncounted
@@ -119,6 +120,7 @@ def parse_inputs(written: object) -> Inputs:
     """
     if isinstance(written, str):
         if not written.isidentifier():
+            _check_dtype(written)  # who writes a tensor here would be told twice
             raise LimitError(
                 f'inputs={written!r} is no fixture name; a tensor is written as a list, inputs=["1,128:int64"]'
             )
@@ -146,10 +148,18 @@ def _tensor(spec: object) -> TensorSpec:
             raise LimitError(f'inputs: {spec!r} names no dtype; write e.g. "1,128:int64"')
         sizes = shape.split(",") if shape else []
         if all(size.isdecimal() for size in sizes):
+            _check_dtype(spec)
             return TensorSpec(tuple(map(int, sizes)), dtype or None)
     elif all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in spec):
         return TensorSpec(tuple(spec))
     raise LimitError(f'inputs: {spec!r} is no shape; write e.g. (1, 128), or "1,128:int64"')
+
+
+def _check_dtype(spec: str) -> None:
+    """Raise LimitError where a tensor, `1,128:int64`, is of a dtype that there is not."""
+    name = spec.replace(" ", "").partition(":")[2].removeprefix("torch.")
+    if name.isidentifier() and (complaint := unknown_dtype(name)):
+        raise LimitError(f"inputs: {spec!r}: {complaint}")
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -188,7 +188,10 @@ def test_time_is_measured_on_real_devices(run: Run) -> None:
         (["script_of_user:Net"], "importing script_of_user raised SystemExit: 3 at script_of_user.py:1"),
         (["models_of_user:Net"], "Net has no dummy_inputs; write what to call it with, --inputs 1,3,224,224"),
         (["models_of_user:Net", "--inputs", "2;4"], "--inputs: '2;4' is no shape; write e.g. --inputs 1,3,224,224"),
-        (["models_of_user:Net", "--inputs", "2,4:imt64"], "torch has no dtype imt64; write e.g. --inputs"),
+        (
+            ["models_of_user:Net", "--inputs", "2,4:imt64"],
+            "torch has no dtype imt64 (did you mean int64?); write e.g. --inputs",
+        ),
         (["models_of_user:Wrong", "--inputs", "2,4"], "at models_of_user.py:52; write other --inputs"),
         (["models_of_user:Gate", "--inputs", "2,4"], "looks at values of a tensor"),
         (["models_of_user:Gate", "--inputs", "2,4"], "; write --device cpu"),

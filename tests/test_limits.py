@@ -7,11 +7,19 @@ from fractions import Fraction
 import pytest
 
 from pytest_modelbudget.budget import Source, TensorSpec
+from pytest_modelbudget.dtypes import DTYPES, USUAL
 from pytest_modelbudget.limits import KEYWORDS, LimitError, limits_of, near, parse_inputs
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.settings import Settings
 
 SOURCE = Source("here", "test_it.py:1", direct=True)
+
+
+def test_every_dtype_of_torch_may_be_written():
+    torch = pytest.importorskip("torch")
+    names = {name for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
+    assert names <= DTYPES
+    assert set(USUAL) <= names
 
 
 def test_several_limits_share_their_keywords():

@@ -62,6 +62,10 @@ BAD_LIMITS = {
     '"1", module=""': "module='' is no text; write e.g. *",
     '"1", message=3': "message=3 is no text; write e.g. *",
     '"1", inputs=3': "inputs=3 is not understood; write a shape *",
+    "\"1\", inputs=['1,128:int65']": "inputs: '1,128:int65': torch has no dtype int65 (did you mean int64?)",
+    '"1", inputs="1,128:int65"': "inputs: '1,128:int65': torch has no dtype int65 (did you mean int64?)",
+    "\"1\", inputs={'x': '2:torch.flaot32'}": "inputs: '2:torch.flaot32': torch has no dtype flaot32 (did you mean *?)",
+    "\"1\", inputs=['2:tensor']": "inputs: '2:tensor': torch has no dtype tensor (usual ones are bool, *float32, *)",
     '"0", inputs="bacth"': "inputs: there is no fixture 'bacth'; did you mean 'batch'?",
 }
 

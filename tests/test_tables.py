@@ -113,6 +113,10 @@ BAD = [
     ('tests = "*"\nmax_flops = "1G"\nmessage = 1', f"{KEY}.max_flops: message=1 is no text; *"),
     ('tests = "*"\nmax_params = "1G"\nper = "sample"', f'{KEY}.max_params: per="sample": params is no sum *'),
     ('tests = "*"\nmax_flops = "1G"\ninputs = 1.5', f"{KEY}.max_flops: inputs=1.5 is not understood; *"),
+    (
+        'tests = "*"\nmax_flops = "1G"\ninputs = ["1,128:int65"]',
+        f"{KEY}.max_flops: inputs: '1,128:int65': torch has no dtype int65 (did you mean int64?)",
+    ),
 ]
 
 
