@@ -21,7 +21,7 @@ from pytest_modelbudget.subject import Subjects
 from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from types import FrameType
 
     import pytest
@@ -136,16 +136,33 @@ def judge_test(
     subjects = Subjects(item, observation, runs_models=runs_models)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
-        result_of(item).profiles += [
-            replace(profile, notes=(*profile.notes, *_hidden(profile), *strays))
-            for subject in subjects.used()
-            for profile, _ in observation.profiles(subject.number, settings.flops_per_mac)
-        ]
+        result_of(item).profiles += _overview(observation, subjects, settings, strays)
     verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
     settle(item, [*(_noted(verdict, strays) for verdict in verdicts), *others])
 
 
 _STRAYS = "beside it, matrix products, convolutions or attention ran outside every nn.Module and are in no figure"
+
+
+_THREADS = "called in another thread, where operators cannot be seen: not measured"
+_THREADS_TOO = "was also called in another thread, where operators cannot be seen: those calls are not measured"
+
+
+def _overview(
+    observation: Observation, subjects: Subjects, settings: Settings, notes: tuple[str, ...]
+) -> Iterator[Profile]:
+    """What was seen of every model of a test, and that something was not."""
+    used = subjects.used()
+    unseen = subjects.unseen()
+    for subject in used:
+        threads = (_THREADS_TOO,) if subject in unseen else ()
+        for profile, _ in observation.profiles(subject.number, settings.flops_per_mac):
+            yield replace(profile, notes=(*profile.notes, *_hidden(profile), *notes, *threads))
+            threads = ()  # once a test
+    for subject in unseen:
+        if subject not in used:
+            profiles = observation.profiles(subject.number, settings.flops_per_mac)
+            yield from (replace(profile, notes=(*profile.notes, _THREADS)) for profile, _ in profiles)
 
 
 def _noted(verdict: Verdict, notes: tuple[str, ...]) -> Verdict:

@@ -115,6 +115,19 @@ class Subjects:
             owners[observation.unwrapped(self._owner(number, [*selves, *self._known, *called]))] = None
         return [Subject(number, self._known.get(number)) for number in owners if self._is_model(number)]
 
+    def unseen(self) -> list[Subject]:
+        """The models that the test called in other threads, where their work cannot be seen."""
+        unseen = list(self._observation.tracker.unseen)
+        for number in unseen:
+            part = self._observation.tracker.numbers.module(number)
+            if part is not None and not self._observation.has(number):  # a lazy one is complete by now
+                self._look_at(part)
+        called = [module for module, _ in self._works()]
+        owners = [
+            self._observation.unwrapped(self._owner(number, [*self._known, *called, *unseen])) for number in unseen
+        ]
+        return [Subject(number, self._known.get(number)) for number in dict.fromkeys(owners) if self._is_model(number)]
+
     def _is_compiled(self, number: int) -> bool:
         """Whether `module.compile()` was called: graphs that Dynamo made of a module run in place of it, unrelated."""
         module = self._observation.tracker.numbers.module(number)

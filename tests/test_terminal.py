@@ -197,6 +197,43 @@ def test_kept():
     assert sum(line.startswith("Net  2x4") for line in table(run)) == 1
 
 
+THREADS = """
+from threading import Thread
+
+def elsewhere(model):
+    thread = Thread(target=model, args=(batch(),))
+    thread.start()
+    thread.join()
+
+@pytest.fixture
+def net(): return Net()
+"""
+
+
+@pytest.mark.parametrize("body", ["elsewhere(net)", "elsewhere(net.encoder)", "elsewhere(Net())"])
+def test_a_model_that_only_other_threads_call_is_listed_as_not_measured(suite: Suite, body: str):
+    run = suite(f"{THREADS}\ndef test_it(net): {body}", "--modelbudget")
+    assert table(run) == [
+        "Net",
+        "  params 58  trainable_params 58  size 232 bytes",
+        "  called in another thread, where operators cannot be seen: not measured",
+        "  test_it.py::test_it",
+    ]
+
+
+def test_calls_in_other_threads_beside_those_that_were_measured_are_told_once(suite: Suite):
+    run = suite(
+        f"{THREADS}\ndef test_it(net): net(batch()), net(batch(1)), elsewhere(net), elsewhere(net)", "--modelbudget"
+    )
+    note = "  was also called in another thread, where operators cannot be seen: those calls are not measured"
+    assert run.lines.count(note) == 1
+
+
+def test_losses_in_other_threads_are_no_models(suite: Suite):
+    run = suite(f"{THREADS}\ndef test_it(net): net(batch()), elsewhere(nn.ReLU())", "--modelbudget")
+    assert "another thread" not in run.result.stdout.str()
+
+
 def test_a_marked_test_has_each_call_once(suite: Suite):
     run = suite(
         "@pytest.mark.modelbudget(params=58, flops=96)\ndef test_it(): Net()(batch())",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -136,6 +137,8 @@ class ModuleNumbers:
         self._references: list[weakref.ref[torch.nn.Module]] = []
         self._numbers: dict[int, int] = {}
         self.types: list[str] = []
+        self._lock = threading.Lock()
+        """Models may be called in several threads at once."""
 
     def __getitem__(self, module: torch.nn.Module) -> int:
         number = self._numbers.get(id(module))
@@ -151,9 +154,11 @@ class ModuleNumbers:
         for _, module in parts:
             number = known.get(id(module))
             if number is None or references[number]() is not module:
-                number = known[id(module)] = len(references)
-                references.append(weakref.ref(module))
-                types.append(type(module).__name__)
+                with self._lock:
+                    number = len(references)
+                    references.append(weakref.ref(module))
+                    types.append(type(module).__name__)
+                    known[id(module)] = number
             numbers.append(number)
         return numbers
 

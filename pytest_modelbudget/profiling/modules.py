@@ -91,6 +91,7 @@ class ModuleTracker:
         on_call: called with `(call, module, args, kwargs)` as an outermost call begins, and
             `on_return(call, module)` when it has ended, normally or not.
         on_outside: called with the modules whose methods do work outside every module call, as they begin to.
+        on_unseen: called with a module that is called in another thread, there, for the first time.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class ModuleTracker:
         on_call: Callable[[Call, torch.nn.Module, tuple[Any, ...], dict[str, Any]], None] | None = None,
         on_return: Callable[[Call, torch.nn.Module], None] | None = None,
         on_outside: Callable[[Path], None] | None = None,
+        on_unseen: Callable[[torch.nn.Module], None] | None = None,
     ) -> None:
         self.numbers = ModuleNumbers()
         self.calls: list[Call] = []
@@ -105,8 +107,8 @@ class ModuleTracker:
         """Work outside every module call, by the modules whose methods were on the call stack (innermost first)."""
         self.orphan_backward: list[Work] = []
         """Work of a backward pass whose forward ran in no module."""
-        self.unseen: set[int] = set()
-        """Modules called in other threads, where operators cannot be seen."""
+        self.unseen: dict[int, None] = {}
+        """Modules called in other threads, where operators cannot be seen, in the order of their first calls."""
         self.paused = False
         self._base: FrameType | None = None
         self._traced: FrameType | None = None
@@ -114,6 +116,7 @@ class ModuleTracker:
         self._on_call = on_call
         self._on_return = on_return
         self._on_outside = on_outside
+        self._on_unseen = on_unseen
         self._thread = threading.get_ident()
         self._stacks: dict[int, list[Entry]] = {self._thread: []}
         self._trees: dict[tuple[Any, ...], CallTree] = {}
@@ -265,7 +268,11 @@ class ModuleTracker:
         if stack is None:
             # CUDA runs the backward pass, and what it recomputes, in threads of its own that do carry the mode.
             if internals.current_autograd_node() is None:
-                self.unseen.add(self.numbers[module])
+                number = self.numbers[module]
+                if number not in self.unseen:
+                    self.unseen[number] = None
+                    if self._on_unseen is not None:
+                        self._on_unseen(module)
                 return
             stack = self._stacks.setdefault(_get_ident(), [])
         frame = sys._getframe(2)  # it lives as long as the call

@@ -55,7 +55,9 @@ class Observation:
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
-        self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note)
+        self._unseen: set[int] = set()
+        """What is part of a module that was called in another thread."""
+        self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note, self._note_unseen)
 
     def covers(self, other: Observation) -> bool:
         """Whether what `other` was made to see has been seen here, too."""
@@ -101,6 +103,17 @@ class Observation:
                         self.look_at(module)
                     except UninitializedModelError as error:
                         self.uninitialized[number] = str(error)
+
+    def _note_unseen(self, module: nn.Module) -> None:
+        """As `_note`, in the thread that calls a module: what looking at it runs there is not observed anyway."""
+        number = self.tracker.numbers[module]
+        if number in self._unseen:
+            return  # it was looked at together with the one that it belongs to, which was called first
+        try:
+            self.look_at(module)
+            self._unseen.update(self._anatomies[number].numbers.values())
+        except UninitializedModelError as error:
+            self.uninitialized[number] = str(error)
 
     # -- who contains whom --------------------------------------------------------------------------------------
 
@@ -274,7 +287,7 @@ class Observation:
 
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
-        return any(self.contains(number, module) for module in self.tracker.unseen)
+        return any(self.contains(number, module) for module in list(self.tracker.unseen))
 
 
 def _outermost(tree: CallTree, number: int) -> Iterator[CallTree]:
