@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_modelbudget.profiling.profile import Profile
+
 if TYPE_CHECKING:
     from tests.suite import Suite
 
@@ -200,6 +202,26 @@ def test_own_run_in_a_block(net, modelbudget):
         "48 MACs",
     ]
     assert run.measured("test_own_run_in_a_block") == [("Net", "4.8 KMACs"), ("Net", "48 MACs")]
+
+
+def test_a_failed_assert_about_a_figure_shows_the_profile_in_one_line(suite: Suite):
+    run = suite("def test_it(modelbudget): assert modelbudget.profile(Net(), batch()).flops == 3")
+    shown = "<Profile of Net for 2x4: params=58, macs=96, flops=192, memory=392, 3 modules>"
+    assert f"E    +  where 192 = {shown}.flops" in run.failure("test_it").splitlines()
+
+
+def test_a_failed_assert_about_a_module_shows_it_in_one_line(suite: Suite):
+    run = suite('def test_it(modelbudget): assert modelbudget.profile(Net(), batch()).modules["head"].macs == 3')
+    shown = "<ModuleProfile of Linear: params=18, macs=32, flops=64, 1 call>"
+    assert f"E    +  where 32 = {shown}.macs" in run.failure("test_it").splitlines()
+
+
+def test_many_inputs_do_not_make_the_line_long():
+    profile = Profile("Net", 1, 1, 4, macs=8_000_000, inputs=", ".join(["1x3x224x224"] * 20), modules={})
+    assert repr(profile) == (
+        "<Profile of Net for 1x3x224x224, 1x3x224x224, 1x3x224x224, 1x3x224x224, ...: "
+        "params=1, macs=8_000_000, 0 modules>"
+    )
 
 
 def test_profile_uses_the_settings(suite: Suite):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 Shape = tuple[int, ...]
 
@@ -53,6 +54,10 @@ class ModuleProfile:
     is_container: bool = False
     same_as: str | None = None
 
+    def __repr__(self) -> str:
+        calls = f"{self.calls} call{'s' * (self.calls != 1)}"
+        return f"<ModuleProfile of {self.type}: {', '.join([*_figures(self, _TOLD_OF_MODULES), calls])}>"
+
     @property
     def total_flops(self) -> int | None:
         """FLOPs and other work together."""
@@ -75,6 +80,18 @@ def module_profile(figures: dict[str, Any]) -> ModuleProfile:
     # What is not given is found in the class, where dataclasses keep their defaults.
     object.__setattr__(made, "__dict__", figures)
     return made
+
+
+_TOLD = ("params", "macs", "flops", "backward_flops", "memory", "latency")
+_TOLD_OF_MODULES = ("params", "macs", "flops", "backward_flops")
+
+
+def _figures(part: Profile | ModuleProfile, names: Iterable[str]) -> Iterator[str]:
+    """`flops=8_178_368_512`, of what was measured: a failed assert shows what a figure is an attribute of."""
+    for name in names:
+        figure = getattr(part, name)
+        if figure is not None:
+            yield f"{name}={figure:_}"
 
 
 def _sum(*figures: int | None) -> int | None:
@@ -197,6 +214,11 @@ class Profile:
     flops_per_mac: int = 2
     calls: int = 1
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        inputs = f" for {textwrap.shorten(self.inputs, 60, placeholder=' ...')}" if self.inputs else ""
+        modules = f"{len(self.modules)} module{'s' * (len(self.modules) != 1)}"
+        return f"<Profile of {self.model}{inputs}: {', '.join([*_figures(self, _TOLD), modules])}>"
 
     @property
     def total_flops(self) -> int | None:
