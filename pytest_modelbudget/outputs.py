@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_modelbudget.result import without_group
-from pytest_modelbudget.settings import is_full_run
+from pytest_modelbudget.settings import is_full_run, without_bodies
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_modelbudget.session import Session
     from pytest_modelbudget.settings import Settings
+
+    Report = tuple[str, Path | None]
 
 
 class Outputs:
@@ -30,10 +34,14 @@ class Outputs:
         self._session = session
         self._outcomes: dict[str, str] = {}
         self._deselected = 0
+        self._ran = False
+        """Whether any test came to its body."""
         self.said: list[tuple[str, bool]] = []
 
     @pytest.hookimpl(trylast=True)  # the session has taken the result from the report
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        # A worker that crashed names no phase.
+        self._ran = self._ran or report.when not in ("setup", "teardown")
         test = without_group(report.nodeid)
         worst = self._outcomes.get(test)
         if report.failed or hasattr(report, "wasxfail"):
@@ -55,10 +63,12 @@ class Outputs:
     @pytest.hookimpl(tryfirst=True)  # before the terminal sums up
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         settings = self._settings
-        if hasattr(self._config, "workerinput") or not settings.active or self._config.option.collectonly:
-            if settings.update and self._config.option.collectonly:
+        if hasattr(self._config, "workerinput") or not settings.active:
+            return
+        if option := without_bodies(self._config):
+            if settings.update:
                 self.said.append(
-                    ("with --collect-only nothing is measured; --modelbudget-dry-run says what would change", False)
+                    (f"with {option} nothing is measured; --modelbudget-dry-run says what would change", False)
                 )
             return
         held = any(result["entries"] for result in self._session.results.values())
@@ -75,7 +85,7 @@ class Outputs:
                 has_last_failed=self._config.pluginmanager.has_plugin("lfplugin"),
             )
             self.said += recording.lines
-        if settings.reports:
+        if reports := self._reports():
             from pytest_modelbudget.reporting.document import document
             from pytest_modelbudget.reporting.kinds import write_all
 
@@ -83,10 +93,18 @@ class Outputs:
                 self._session.results, self._outcomes, settings, int(exitstatus), self._session.unmeasured, recording
             )
             self._config.hook.pytest_modelbudget_update_report(config=self._config, report=report)
-            self.said += write_all(settings.reports, report)
+            self.said += write_all(reports, report)
         if exitstatus == pytest.ExitCode.OK and any(is_error for _, is_error in self.said):
             # What was asked for could not be written: that is no passed run.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _reports(self) -> list[Report]:
+        """What to write: a run in which no test came to its body has nothing to say, and replaces no report."""
+        kept = {path for _, path in self._settings.reports if path is not None and path.is_file() and not self._ran}
+        self.said += (
+            (f"{path} is that of an earlier run and stays, since no test ran", False) for path in sorted(kept)
+        )
+        return [(kind, path) for kind, path in self._settings.reports if path not in kept]
 
     def _incomplete(self, exitstatus: int) -> str:
         """Why figures and tests may be missing from this run; empty where none is."""

@@ -278,6 +278,13 @@ OPTIONS = (
 )
 
 
+def without_bodies(config: pytest.Config) -> str:
+    """The option with which no test comes to its body; empty where there is none."""
+    options = {"collectonly": "--collect-only", "setupplan": "--setup-plan", "setuponly": "--setup-only"}
+    # Some of pytest's own plugins can be switched off, and their options with them.
+    return next((option for name, option in options.items() if config.getoption(name, False)), "")
+
+
 def is_full_run(config: pytest.Config) -> bool:
     """Whether the command line selects nothing, so that what is missing from the run is missing from the suite.
 

@@ -212,6 +212,43 @@ def test_reports_of_one_kind_may_go_to_two_places(suite: Suite):
     assert one == two
 
 
+@pytest.mark.parametrize("kind", ["json", "markdown", "html"])
+@pytest.mark.parametrize("option", ["--collect-only", "--setup-only", "--setup-plan"])
+def test_an_option_that_runs_no_test_writes_no_report(suite: Suite, kind, option):
+    run = suite(SOURCE, f"--modelbudget-report={kind}:report", "--modelbudget", option)
+    assert run.result.ret == pytest.ExitCode.OK
+    assert said(run) == []
+    assert not suite.pytester.path.joinpath("report").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "args"),
+    [
+        (SOURCE, ("-k", "nothing")),
+        (SOURCE, ("-k", "nothing", "-n2")),
+        ("def test_it(no_such_fixture): pass", ()),
+        ("import no_such_module", ()),
+        ("@pytest.mark.skip\ndef test_it(): pass", ()),
+    ],
+)
+def test_a_run_in_which_no_test_runs_keeps_the_report_of_an_earlier_one(suite: Suite, source, args):
+    suite(SOURCE, "--modelbudget-report=json:report.json")
+    path = suite.pytester.path / "report.json"
+    before = path.read_bytes()
+    run = suite(source, "--modelbudget-report=json:report.json", "--modelbudget-report=markdown:new.md", *args)
+    assert path.read_bytes() == before
+    assert said(run) == [
+        f"{path} is that of an earlier run and stays, since no test ran",
+        f"markdown report: {suite.pytester.path / 'new.md'}",
+    ]
+
+
+def test_a_run_of_other_tests_replaces_the_report(suite: Suite):
+    suite(SOURCE, "--modelbudget-report=json:report.json")
+    suite("def test_other(): pass", "--modelbudget-report=json:report.json")
+    assert json.loads(suite.pytester.path.joinpath("report.json").read_text("utf-8"))["tests"] == []
+
+
 def test_a_hook_adds_to_the_report(suite: Suite):
     conftest = "def pytest_modelbudget_update_report(report): report['run']['branch'] = 'main'"
     suite(SOURCE, "--modelbudget-report=json:r.json", conftest=conftest)
