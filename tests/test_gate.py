@@ -224,7 +224,7 @@ def test_outside_of_models():
         run.result.stdout.fnmatch_lines(
             [
                 "*ModelBudgetWarning: Scanning ran operators of unknown cost, which are not counted: *::scan (x2)",
-                "*100.0 %  unknown cost: modelbudget_t*",
+                "    unknown cost: modelbudget_tests::scan (x2)",
             ]
         )
 
@@ -539,8 +539,7 @@ def test_it():
         "-vv",
     )
     assert run.measured("test_it") == [("Net", "96 MACs")]
-    note = "  beside it, matrix products, convolutions or attention ran outside every nn.Module and are in no figure"
-    assert run.lines.count(note) == 1
+    assert sum("beside it, matrix products, convolutions or attention ran outside" in line for line in run.lines) == 1
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     """Node id, verdict, and the further tests that the verdict stands for."""
 
 _BAR = 10
+_USE = _BAR + 8
+"""Characters of a bar and its percentage."""
 _SHORT = 20
 """How many rows the short table shows; failures and what was not measured always, then the most used."""
 
@@ -62,7 +65,7 @@ def write(
         return
     writer = _Writer(reporter)
     reporter.write_sep("=", "model budgets")  # reporter.section() would leave an empty line behind
-    writer.table(shown, verbosity)
+    writer.table(shown)
     if len(shown) < len(rows):
         reporter.write_line(f"{len(rows) - len(shown)} more within budget, less used (-v shows them)")
     writer.profiles(profiles, verbosity)
@@ -115,31 +118,49 @@ class _Writer:
         self._width: int = reporter._tw.fullwidth
         encoding = getattr(reporter._tw._file, "encoding", None) or "ascii"
         try:
-            "█░…".encode(encoding)
-            self._full, self._empty, self._ellipsis = "█", "░", "…"
+            "█░".encode(encoding)
+            self._full, self._empty = "█", "░"
         except (UnicodeEncodeError, LookupError):
-            self._full, self._empty, self._ellipsis = "#", ".", "..."
+            self._full, self._empty = "#", "."
 
-    def table(self, rows: Budgets, verbosity: int) -> None:
+    def table(self, rows: Budgets) -> None:
         names = [_name(verdict) for _, verdict, _ in rows]
         figures = [f"{verdict['measured'] or '-'} / {verdict['limit'] or '-'}" for _, verdict, _ in rows]
         width, figures_width = (max(map(len, column), default=0) for column in (names, figures))
-        subject = None
+        subject: object = None
+        below, colour = "", {"red": False}
         for (nodeid, verdict, others), name, figure in zip(rows, names, figures, strict=True):
+            # On a narrow terminal bars that stand in their line are worth more than columns.
+            padded = f"  {name:<{width}}  {figure:<{figures_width}}", f"  {name:<{width}}  {figure}"
+            left = next((text for text in padded if self._has_room(text, " " * _USE)), f"  {name}  {figure}")
             listed = others if _is_unmeasured(verdict) else []
-            if subject != (nodeid, verdict["model"], listed):
+            parts = self._use(verdict, left)
+            if others and not listed:
+                parts.append(f"in {len(others) + 1} tests")
+            shown = len(parts)
+            while shown and not self._has_room(left, "  ".join(parts[:shown])):
+                shown -= 1
+            rest = "  ".join(parts[shown:])
+            is_other = subject != (nodeid, verdict["model"], listed)
+            if is_other or rest != below:  # what several rows of a test have in common is told below the last of them
+                self._wrapped(below, colour)
+            if is_other:
                 subject = nodeid, verdict["model"], listed
                 self._reporter.write_line(f"{nodeid}  {verdict['model']}".rstrip())
                 self._names(listed)
-            left = f"  {name:<{width}}  {figure:<{figures_width}}  "
-            colour = {"red": True} if verdict["failed"] else {"green": verdict["used"] is not None}
-            self._reporter.write(left)
-            use = self._use(verdict)
-            if others and not listed:
-                use += f"  in {len(others) + 1} tests"
-            self._reporter.write(
-                f"{use if verbosity > 0 else self._shortened(use, self._width - len(left))}\n", **colour
-            )
+            below, colour = rest, {"red": True} if verdict["failed"] else {"green": verdict["used"] is not None}
+            self._reporter.write(f"{left}  " if shown else left.rstrip())
+            self._reporter.write(f"{'  '.join(parts[:shown])}\n", **colour)
+        self._wrapped(below, colour)
+
+    def _has_room(self, left: str, text: str) -> bool:
+        return len(left) + 2 + len(text) <= self._width
+
+    def _wrapped(self, text: str, colour: dict[str, bool] | None = None, indent: str = "    ") -> None:
+        """Text that gets lines of its own, so that nothing of it is lost."""
+        width = max(self._width - len(indent), 2 * _BAR)
+        for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+            self._reporter.write_line(f"{indent}{line}", **(colour or {}))
 
     def _names(self, nodeids: list[str]) -> None:
         for nodeid in nodeids[:_FURTHER]:
@@ -147,38 +168,40 @@ class _Writer:
         if len(nodeids) > _FURTHER:
             self._reporter.write_line(f"{len(nodeids) - _FURTHER} more (-v shows them)")
 
-    def _use(self, verdict: Row) -> str:
+    def _use(self, verdict: Row, left: str) -> list[str]:
+        """How much of the limit is used, and what a reader must know of it, to stand to the right of that."""
         if verdict["measured"] is None:
-            return f"{verdict['outcome']}: {verdict['reason']}"
-        use = ""
+            whole = f"{verdict['outcome']}: {verdict['reason']}"
+            return [whole] if self._has_room(left, whole) else [verdict["outcome"], verdict["reason"]]
+        parts = []
         if growth := verdict.get("growth"):
-            use = f"{growth:>{_BAR + 8}}"
+            parts.append(f"{growth:>{_USE}}")
         elif (used := verdict["used"]) is not None:
             filled = min(_BAR, int(used * _BAR))
-            use = f"{self._full * filled}{self._empty * (_BAR - filled)} {_percent(used)}"
+            parts.append(f"{self._full * filled}{self._empty * (_BAR - filled)} {_percent(used)}")
         if verdict["outcome"] == "exceeded":
-            use += "  over" if verdict["failed"] else "  over, as the test expects"
+            parts.append("over" if verdict["failed"] else "over, as the test expects")
         elif verdict["outcome"] in ("new", "accepted", "not in the baseline"):
-            use += f"  {verdict['outcome']}"
+            parts.append(verdict["outcome"])
         if verdict["straddles"]:
-            use += "  within the spread of the times"
+            parts.append("within the spread of the times")
         if verdict["failed"] and verdict["level"] == "warn":
-            use += " (warning)"
+            parts[-1:] = [f"{' '.join(parts[-1:])} (warning)".strip()]
         if verdict["unknown"]:
-            use += f"  unknown cost: {_operators(verdict['unknown'])}"
-        return use.strip()
+            parts.append(f"unknown cost: {_operators(verdict['unknown'])}")
+        parts[:1] = [part.lstrip() for part in parts[:1]]
+        return parts
 
     def profiles(self, groups: list[tuple[Row, list[str]]], verbosity: int) -> None:
         shown = groups if verbosity else groups[:_SHORT]
         for profile, tests in shown:
             self._reporter.write_line("  ".join(filter(None, _heading(profile))), bold=True)
-            for line in self._wrapped(_figures(profile)):
+            for line in self._lines(_figures(profile)):
                 self._reporter.write_line(f"  {line}")
             if profile["uncounted"]:
-                line = f"  unknown cost: {_operators(profile['uncounted'])}"
-                self._reporter.write_line(line if verbosity else self._shortened(line, self._width))
+                self._wrapped(f"unknown cost: {_operators(profile['uncounted'])}", indent="  ")
             for note in profile["notes"]:
-                self._reporter.write_line(f"  {note}")
+                self._wrapped(note, indent="  ")
             if verbosity:
                 for nodeid in tests:
                     self._reporter.write_line(f"  {nodeid}")
@@ -197,7 +220,7 @@ class _Writer:
                 name = path.rpartition(".")[2]
                 self._reporter.write_line(f"{indent}{name}  {module['type']}  {'  '.join(_figures(module))}".rstrip())
 
-    def _wrapped(self, figures: Iterable[str]) -> Iterator[str]:
+    def _lines(self, figures: Iterable[str]) -> Iterator[str]:
         line = ""
         for figure in figures:
             if line and len(line) + len(figure) + 4 > self._width:
@@ -205,10 +228,6 @@ class _Writer:
                 line = ""
             line += f"  {figure}" if line else figure
         yield line
-
-    def _shortened(self, text: str, width: int) -> str:
-        width = max(width, _BAR)
-        return text if len(text) <= width else text[: width - len(self._ellipsis)] + self._ellipsis
 
 
 def _is_unmeasured(verdict: Row) -> bool:
