@@ -36,11 +36,10 @@ class TestResult:
     def to_dict(self, *, modules: bool, caught: bool = False) -> dict[str, Any]:
         """Primitives only: anything else would end a run of pytest-xdist."""
         verdicts = list(_closest(self.verdicts))
-        profiles = {id(verdict.profile): verdict.profile for verdict in verdicts if verdict.profile}
-        profiles.update((id(profile), profile) for profile in self.profiles)
+        profiles = _distinct([*(verdict.profile for verdict in verdicts if verdict.profile), *self.profiles])
         return {
             "verdicts": [_verdict_row(verdict, caught=caught) for verdict in verdicts],
-            "profiles": [_profile_row(profile, modules=modules) for profile in profiles.values()],
+            "profiles": [_profile_row(profile, modules=modules) for profile in profiles],
             "entries": _entry_rows(self.verdicts),
         }
 
@@ -83,6 +82,17 @@ def _closest(verdicts: Iterable[Verdict]) -> Iterable[Verdict]:
         if key not in closest or _closeness(verdict) > _closeness(closest[key]):
             closest[key] = verdict
     return closest.values()
+
+
+def _distinct(profiles: Iterable[Profile]) -> Iterable[Profile]:
+    """Each limit has made a profile of the same call."""
+    found: dict[object, list[Profile]] = {}
+    for profile in profiles:
+        # Equality looks at thousands of modules.
+        alike = found.setdefault((profile.model, profile.inputs, profile.params, profile.macs, profile.memory), [])
+        if profile not in alike:
+            alike.append(profile)
+    return [profile for alike in found.values() for profile in alike]
 
 
 def _closeness(verdict: Verdict) -> tuple[bool, Fraction | int]:

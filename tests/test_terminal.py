@@ -254,6 +254,34 @@ def test_kept():
     assert sum(line.startswith("Net  2x4") for line in table(run)) == 1
 
 
+def test_a_call_that_was_timed_is_told_together_with_its_other_figures(suite: Suite):
+    source = "@pytest.mark.max_latency('9 s')\ndef test_it(): Net()(batch())\ndef test_other(): Net()(batch())"
+    lines = table(suite(source, "--modelbudget"))
+    assert lines.count("Net  2x4  on cpu") == 1
+    assert "  test_it.py::test_it and 1 more" in lines
+    assert any("traffic 536 bytes  latency " in line for line in lines)
+
+
+def test_models_that_read_alike_and_are_not_the_same_are_counted(suite: Suite):
+    source = """
+class Wide(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.layer = nn.Linear(4, 16)
+        self.activation = activation
+    def forward(self, x): return self.activation(self.layer(x))
+
+def test_a(): Wide(torch.relu)(batch())
+def test_b(): Wide(torch.tanh)(batch())
+def test_c(): Wide(torch.tanh)(batch())
+"""
+    assert [line for line in table(suite(source, "--modelbudget")) if "Wide" in line] == [
+        "Wide  2x4  on cpu  (2 alike)"
+    ]
+    modules = table(suite(source, "--modelbudget", "-vv"))
+    assert [line for line in modules if "Wide" in line] == ["Wide  2x4  on cpu", "Wide  2x4  on cpu"]
+
+
 THREADS = """
 from threading import Thread
 

@@ -26,7 +26,7 @@ def render(report: Row) -> str:
             {
                 **test,
                 "verdicts": [verdict for verdict in test["verdicts"] if not _is_time(verdict)],
-                "profiles": [details.put_aside({**profile, **_NO_TIMES}) for profile in test["profiles"]],
+                "profiles": [details.put_aside(profile) for profile in _without_times(test["profiles"])],
             }
             for test in report["tests"]
         ],
@@ -83,6 +83,16 @@ def _joined(profile: Row, details: Sequence[Row]) -> Row:
 
 
 _NO_TIMES = {"latency": None, "latency_measurement": None}
+
+
+def _without_times(profiles: Sequence[Row]) -> list[dict[str, Any]]:
+    """The profiles, without those that were made for the sake of a time alone."""
+    timeless: list[dict[str, Any]] = [{**profile, **_NO_TIMES} for profile in profiles]
+    if all(profile["latency"] is None for profile in profiles):
+        return timeless  # they are distinct already
+    # When storages were freed after the call is another thing each time.
+    told = [{**profile, "memory_course": None} for profile in timeless]
+    return [profile for index, profile in enumerate(timeless) if told[index] not in told[:index]]
 
 
 def _is_time(verdict: Row) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Source
+from pytest_modelbudget.reporting import measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pytest
+
+    from pytest_modelbudget.reporting.measured import Group
 
     Row = dict[str, Any]
     Results = Mapping[str, Row]
@@ -60,7 +62,10 @@ def write(
         others.sort(key=lambda row: (row[1]["relative"], -(row[1]["used"] or 0)))
         keep = {id(row) for row in [*always, *others[: max(_SHORT - len(always), 0)]]}
         shown = [row for row in rows if id(row) in keep]
-    profiles = _grouped(results) if (observed and verbosity >= 0) or verbosity > 1 else []
+    profiles = []
+    if (observed and verbosity >= 0) or verbosity > 1:
+        tests = ((nodeid, result["profiles"]) for nodeid, result in results.items())
+        profiles = measured.grouped(tests, modules=verbosity > 1)
     if not shown and not profiles and not unmeasured:
         return
     writer = _Writer(reporter)
@@ -95,19 +100,6 @@ def _merged(rows: Budgets) -> Budgets:
             first, closest, nodeid = nodeid, verdict, first
         merged[key] = first, closest, [*others, nodeid]
     return sorted(merged.values(), key=lambda row: row[0])
-
-
-def _grouped(results: Results) -> list[tuple[Row, list[str]]]:
-    """The distinct profiles, each with the tests that it was measured in."""
-    groups: dict[str, tuple[Row, list[str]]] = {}
-    for nodeid, result in results.items():
-        for profile in result["profiles"]:
-            # When storages were freed is not shown, and differs with what holds them outside the model.
-            shown = {name: value for name, value in profile.items() if name != "memory_course"}
-            _, tests = groups.setdefault(repr(shown), (profile, []))
-            if nodeid not in tests:
-                tests.append(nodeid)
-    return list(groups.values())
 
 
 class _Writer:
@@ -188,18 +180,22 @@ class _Writer:
         if verdict["failed"] and verdict["level"] == "warn":
             parts[-1:] = [f"{' '.join(parts[-1:])} (warning)".strip()]
         if verdict["unknown"]:
-            parts.append(f"unknown cost: {_operators(verdict['unknown'])}")
+            parts.append(f"unknown cost: {measured.operators(verdict['unknown'])}")
         parts[:1] = [part.lstrip() for part in parts[:1]]
         return parts
 
-    def profiles(self, groups: list[tuple[Row, list[str]]], verbosity: int) -> None:
+    def profiles(self, groups: list[Group], verbosity: int) -> None:
         shown = groups if verbosity else groups[:_SHORT]
-        for profile, tests in shown:
-            self._reporter.write_line("  ".join(filter(None, _heading(profile))), bold=True)
-            for line in self._lines(_figures(profile)):
+        for group in shown:
+            profile, tests = group.profile, group.tests
+            heading = [*measured.heading(profile), *([f"({group.variants} alike)"] if group.variants > 1 else [])]
+            self._reporter.write_line("  ".join(heading), bold=True)
+            time = measured.latency(group)
+            figures = [*measured.figures(profile), *([f"latency {time}"] if time else [])]
+            for line in self._lines(figures):
                 self._reporter.write_line(f"  {line}")
             if profile["uncounted"]:
-                self._wrapped(f"unknown cost: {_operators(profile['uncounted'])}", indent="  ")
+                self._wrapped(f"unknown cost: {measured.operators(profile['uncounted'])}", indent="  ")
             for note in profile["notes"]:
                 self._wrapped(note, indent="  ")
             if verbosity:
@@ -218,7 +214,9 @@ class _Writer:
             if path:
                 indent = "  " * (path.count(".") + 2)
                 name = path.rpartition(".")[2]
-                self._reporter.write_line(f"{indent}{name}  {module['type']}  {'  '.join(_figures(module))}".rstrip())
+                self._reporter.write_line(
+                    f"{indent}{name}  {module['type']}  {'  '.join(measured.figures(module))}".rstrip()
+                )
 
     def _lines(self, figures: Iterable[str]) -> Iterator[str]:
         line = ""
@@ -238,30 +236,11 @@ def _is_time(verdict: Row) -> bool:
     return verdict["metric"] in METRICS and METRICS[verdict["metric"]].source is Source.CLOCK
 
 
-def _heading(profile: Row) -> Iterator[str]:
-    yield profile["model"]
-    yield profile["inputs"]
-    if profile["device"]:
-        yield f"on {profile['device']}"
-
-
 def _name(verdict: Row) -> str:
     name = f"{verdict['metric']} {verdict['module']}".rstrip()
     if verdict["relative"]:
         name += " growth"
     return name if verdict["per"] == "call" else f"{name} per {verdict['per']}"
-
-
-def _operators(counts: Mapping[str, int]) -> str:
-    most_first = sorted(counts.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} (x{runs})" if runs > 1 else name for name, runs in most_first)
-
-
-def _figures(row: Row) -> Iterator[str]:
-    for metric in METRICS.values():
-        value = row.get("custom", {}).get(metric.name) if metric.measure else row.get(metric.name)
-        if value and (row.get("backward_flops") or not metric.backward):
-            yield f"{metric.name} {quantity.format(value, metric.unit)}"
 
 
 def _percent(used: float) -> str:
