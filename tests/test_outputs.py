@@ -140,6 +140,54 @@ def test_markdown_names_failures_first(suite: Suite):
     )
 
 
+OBSERVED = """
+def test_a(): Net()(batch())
+def test_b(): Net()(batch())
+def test_c(): Tiny()(batch(1)).sum().backward()
+"""
+
+
+def test_markdown_lists_what_was_measured_where_nothing_is_limited(suite: Suite):
+    suite(OBSERVED, "--modelbudget", "--modelbudget-report=markdown:r.md")
+    lines = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    assert lines[:5] == [
+        "## Model budgets: none judged",
+        "",
+        "### Measured",
+        "",
+        "| model | inputs | params | macs | flops | training_flops | memory | tests | note |",
+    ]
+    # Net keeps 232 bytes of weights; with its input of 32, 64 of the encoder and 64 of the activation. Tiny's backward
+    # pass is the product for its weight alone, since its input needs no gradient.
+    assert [line.split(" | ")[:6] for line in lines[6:]] == [
+        ["| `Net`", "2x4 on cpu", "58", "96 MACs", "192 FLOPs", ""],
+        ["| `Tiny`", "1x4 on cpu", "20", "16 MACs", "32 FLOPs", "64 FLOPs"],
+    ]
+    assert "`test_it.py::test_a` and 1 more" in lines[6]
+
+
+def test_markdown_lists_what_has_no_budget_beside_what_has_one(suite: Suite):
+    limited = "\n@pytest.mark.max_params(1000)\ndef test_limited(): nn.Linear(4, 8)(batch())"
+    suite(OBSERVED + limited, "--modelbudget", "--modelbudget-report=markdown:r.md")
+    _, _, below = suite.pytester.path.joinpath("r.md").read_text("utf-8").partition("### Measured, without a budget")
+    assert "`Net`" in below
+    assert "`Linear`" not in below
+
+
+def test_markdown_of_a_suite_with_budgets_alone_has_no_such_list(suite: Suite):
+    suite(SOURCE, "--modelbudget-report=markdown:r.md")
+    assert "### Measured" not in suite.pytester.path.joinpath("r.md").read_text("utf-8")
+
+
+def test_a_call_that_several_limits_are_held_against_is_in_the_report_once(suite: Suite):
+    source = """
+    @pytest.mark.modelbudget(params="1k", macs="1k", flops="1k", latency="9 s")
+    def test_it(): Net()(batch()), Net()(batch(1))
+    """
+    (test,) = report_of(suite, "--modelbudget", source=source)["tests"]
+    assert sorted(profile["inputs"] for profile in test["profiles"]) == ["1x4", "2x4"]
+
+
 def test_a_run_that_failed_elsewhere_is_not_green(suite: Suite):
     source = "@pytest.mark.max_params(58)\ndef test_it(): Net()(batch())\ndef test_bad(nothing): pass"
     suite(source, "--modelbudget-report=markdown:r.md")

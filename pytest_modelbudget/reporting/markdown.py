@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.reporting.escape import code, plain
+from pytest_modelbudget.reporting.measured import figure, grouped, latency, operators
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+
+    from pytest_modelbudget.reporting.measured import Group
 
     Row = Mapping[str, Any]
 
@@ -34,6 +37,11 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     ]
     failed = [row for row in verdicts if row[1]["failed"]]
     changes = [change for change in report["changes"] if change["kind"] != "moved"]
+    limited = {test for test, _ in verdicts}
+    # Who limits every test knows what it measures; who observes wants to see it.
+    observed = [test for test in report["tests"] if test.get("profiles") and test["id"] not in limited]
+    groups = grouped((test["id"], test["profiles"]) for test in observed)
+    columns = _columns(groups)
     sections = [
         Section(_headline(len(failed), len(verdicts), report), (), ()),
         Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
@@ -43,6 +51,11 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
             _BUDGET_HEADER,
             _budget_rows([row for row in verdicts if not row[1]["failed"]]),
             folded=True,
+        ),
+        Section(
+            "### Measured, without a budget" if verdicts else "### Measured",
+            ("model", "inputs", *columns, "tests", "note"),
+            [_measured(group, columns) for group in groups],
         ),
     ]
     return fitted(sections, limit)
@@ -164,6 +177,35 @@ def _budget_rows(verdicts: Iterable[tuple[str, Row]]) -> list[str]:
         for index, (tests, verdict) in enumerate(group):
             lines.append(_budget(tests, verdict, first=index == 0))
     return lines
+
+
+_COLUMNS = ("params", "macs", "flops", "training_flops", "memory", "latency")
+"""The metrics that a table of models shows, beside the suite's own; the JSON report has all of them."""
+
+
+def _columns(groups: Sequence[Group]) -> list[str]:
+    """The metrics of which there are figures."""
+    names = [*_COLUMNS, *(name for name, metric in METRICS.items() if metric.measure is not None)]
+    return [name for name in names if any(_figure(group, name) for group in groups)]
+
+
+def _figure(group: Group, name: str) -> str:
+    return latency(group) if name == "latency" else figure(group.profile, METRICS[name])
+
+
+def _measured(group: Group, columns: Iterable[str]) -> str:
+    """The line of a model in the table of what was measured."""
+    profile = group.profile
+    where = f"{profile['inputs']} on {profile['device']}" if profile["device"] else profile["inputs"]
+    unknown = f"unknown cost: {operators(profile['uncounted'])}" if profile["uncounted"] else ""
+    alike = f"{group.variants} alike" if group.variants > 1 else ""
+    return row_of(
+        code(profile["model"]),
+        plain(where),
+        *(_figure(group, name) for name in columns),
+        tests_cell(group.tests),
+        plain("; ".join(filter(None, (alike, unknown, *profile["notes"]))), 200),
+    )
 
 
 def _use(row: tuple[str, Row]) -> tuple[bool, float]:
