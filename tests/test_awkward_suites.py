@@ -215,3 +215,38 @@ def test_it(net): {call}
 """
     )
     assert run.headline("test_it").startswith(f"max_macs: {complaint}")
+
+
+def test_a_cost_function_that_raises_is_named_with_its_place_and_no_frames_of_ours(pytester: pytest.Pytester):
+    pytester.makepyfile(
+        test_it="""
+        import pytest, torch
+        from torch import nn
+        from pytest_modelbudget import register_cost
+
+        library = torch.library.Library("awkward_suites", "DEF")
+        library.define("scan(Tensor x) -> Tensor")
+        library.impl("scan", lambda x: x.cumsum(0), "CPU")
+
+        @register_cost("awkward_suites::scan")
+        def cost_of_scan(x):
+            return x.shape[7]
+
+        class Net(nn.Module):
+            def forward(self, x):
+                return torch.ops.awkward_suites.scan(x)
+
+        @pytest.mark.max_flops("1k")
+        def test_it():
+            Net()(torch.ones(2, 4))
+        """
+    )
+    result = pytester.runpytest_subprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "E * RuntimeError: the cost registered for awkward_suites::scan raised "
+            "IndexError('tuple index out of range'): mend cost_of_scan() at *test_it.py:9"
+        ]
+    )
+    result.stdout.no_fnmatch_line("*pytest_modelbudget/profiling*")

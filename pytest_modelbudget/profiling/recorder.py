@@ -116,6 +116,7 @@ class Recorder(TorchDispatchMode):
         self, func: Any, types: tuple[type, ...], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Execute `func` and book it."""
+        __tracebackhide__ = True
         manner = _manners.get(id(func))
         if manner is None or types or not manner.is_plain or is_compiling() or _is_tracing():
             return self._specially(func, types, args, kwargs or {})
@@ -134,6 +135,7 @@ class Recorder(TorchDispatchMode):
         output: Any,
         frame: FrameType | None,
     ) -> None:
+        __tracebackhide__ = True
         if manner.is_memorable:
             if edition() is not memo.edition:
                 memo.hold_for(edition())
@@ -164,6 +166,7 @@ class Recorder(TorchDispatchMode):
 
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, key: Key | None) -> _Known:
         """What this call did, remembered by its key."""
+        __tracebackhide__ = True
         readings = values_read()
         effects = effects_of(func, args, kwargs, output)
         work = work_of(func, args, kwargs, output, effects.traffic)
@@ -177,6 +180,7 @@ class Recorder(TorchDispatchMode):
 
     def _specially(self, func: Any, types: tuple[type, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Execute and book what is not known to be an ordinary operator on ordinary tensors."""
+        __tracebackhide__ = True
         if internals.FunctionalTensor in types:
             return func(
                 *args, **kwargs
@@ -209,6 +213,7 @@ class Recorder(TorchDispatchMode):
 
 def work_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, traffic: Traffic) -> Work | None:
     """What a call of an operator costs and moves; None if that is nothing."""
+    __tracebackhide__ = True
     rule = lookup(func)
     if rule.kind is Kind.UNKNOWN:
         return Work(_name_of(func), None, traffic).interned()

@@ -106,6 +106,7 @@ def bind(formula: Formula, op: Operator) -> Rule:
     function = formula.function
 
     def cost(args: tuple[Any, ...], kwargs: Mapping[str, Any], output: object) -> Cost:
+        __tracebackhide__ = True
         given = len(args)
         values = {
             slot.parameter: args[slot.position] if slot.position < given else kwargs.get(slot.argument, slot.default)

@@ -252,16 +252,21 @@ def _overloads(name: str) -> list[OpOverload]:
 
 def _checked(function: CostFunction, name: str) -> CostFunction:
     """The user's function, with its result looked at: a wrong one is an error that names the operator."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    place = repr(function) if code is None else f"{function.__name__}() at {code.co_filename}:{code.co_firstlineno}"
 
     def checked(**values: object) -> Cost:
+        __tracebackhide__ = True
         try:
             cost: object = function(**values)
         except Exception as error:
-            raise RuntimeError(f"the cost registered for {name} raised {error!r}: mend {function!r}") from error
+            raise RuntimeError(f"the cost registered for {name} raised {error!r}: mend {place}") from error
         if not isinstance(cost, Cost):
-            raise TypeError(f"the cost registered for {name} returned {cost!r}: return Cost(macs=…)")
+            raise TypeError(f"the cost registered for {name} returned {cost!r}: return Cost(macs=…) from {place}")
         if not all(isinstance(figure, int) and figure >= 0 for figure in cost):
-            raise ValueError(f"the cost registered for {name} returned {cost!r}: return whole numbers from 0 up")
+            raise ValueError(
+                f"the cost registered for {name} returned {cost!r}: return whole numbers from 0 up from {place}"
+            )
         return cost
 
     # `bind` reads the parameters from here.
