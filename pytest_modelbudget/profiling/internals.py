@@ -95,6 +95,17 @@ def without_dispatch_modes() -> Iterator[None]:
             python_dispatch._push_mode(mode)
 
 
+def unset_default_device() -> None:
+    """As if nobody had ever called `torch.set_default_device`.
+
+    That with None leaves an entry behind, over which `torch.get_default_device` of torch 2.6 stumbles.
+    """
+    torch.set_default_device(None)
+    context = getattr(torch, "_GLOBAL_DEVICE_CONTEXT", None)
+    if getattr(context, "device_context", context) is None:
+        del context.device_context  # type: ignore[union-attr]
+
+
 def is_propagating_shards(frame: FrameType | None) -> bool:
     """Whether DTensor asks what an operator would return, on fake tensors: it does that once, and keeps the answer."""
     while frame is not None:

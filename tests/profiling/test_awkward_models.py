@@ -493,6 +493,7 @@ def test_what_a_model_sets_for_the_process_is_as_before(device: str) -> None:
     before, threads = snapshot(model), torch.get_num_threads()
     assert profile(model, X, device=device).macs == 64
     assert (snapshot(model), torch.get_num_threads()) == (before, threads)
+    assert torch.get_default_device() == torch.device("cpu")
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pytest_modelbudget.profiling import internals
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -79,7 +81,10 @@ def same_defaults() -> Iterator[None]:
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(grad)
         if _default_device() != device:
-            torch.set_default_device(None if device == _UNLESS_SET else device)
+            if device == _UNLESS_SET:
+                internals.unset_default_device()
+            else:
+                torch.set_default_device(device)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 
