@@ -94,6 +94,11 @@ class Outputs:
             )
             self._config.hook.pytest_modelbudget_update_report(config=self._config, report=report)
             self.said += write_all(reports, report)
+            if ("junit", None) in reports and not self._config.getoption("xmlpath", None):
+                # No error, since it may stand in addopts, where people run tests without it.
+                self.said.append(
+                    ("no JUnit properties: they go into the file of --junitxml=PATH: write that, too", False)
+                )
         if exitstatus == pytest.ExitCode.OK and any(is_error for _, is_error in self.said):
             # What was asked for could not be written: that is no passed run.
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -77,6 +77,10 @@ class Settings(NamedTuple):
             if value is not None:
                 chosen[option.name] = value
         update, refused = _update(config)
+        if config.getoption("modelbudget_dry_run") and not config.getoption("modelbudget_update"):
+            raise pytest.UsageError(
+                "--modelbudget-dry-run says what an update would change: write --modelbudget-update=all, too"
+            )
         if any(kind == "html" for kind, _ in config.getoption("modelbudget_report")):
             from pytest_modelbudget.extras import ExtraMissingError, check_html
 

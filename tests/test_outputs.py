@@ -321,6 +321,17 @@ def test_properties_for_junit_are_replaced_on_reruns(suite: Suite):
     assert found == [("modelbudget.Linear.params", "80"), ("modelbudget.Linear.params.limit", "1000")]
 
 
+@pytest.mark.parametrize("args", [(), ("-n2",), ("-p", "no:junitxml")])
+def test_properties_without_a_file_to_go_to_are_said_to_be_missing(suite: Suite, args):
+    run = suite(SOURCE, "--modelbudget-report=junit", *args)
+    assert said(run) == ["no JUnit properties: they go into the file of --junitxml=PATH: write that, too"]
+
+
+@pytest.mark.parametrize("args", [(), ("-n2",)])
+def test_of_properties_in_a_file_nothing_is_said(suite: Suite, args):
+    assert said(suite(SOURCE, "--modelbudget-report=junit", "--junitxml=j.xml", *args)) == []
+
+
 def test_nobody_gets_properties_unasked(suite: Suite):
     suite(SOURCE, "--junitxml=j.xml")
     assert list(ET.parse(suite.pytester.path / "j.xml").iter("property")) == []

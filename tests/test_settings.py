@@ -128,6 +128,14 @@ def test_the_words_of_an_update(text, words):
     assert parse_update(text) == words
 
 
+def test_a_preview_of_no_update_is_refused(pytester):
+    result = pytester.runpytest(*OFF, "--modelbudget-dry-run")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [
+        "ERROR: --modelbudget-dry-run says what an update would change: write --modelbudget-update=all, too"
+    ]
+
+
 @pytest.mark.parametrize("text", ["", "old", "new,all", "NEW"])
 def test_no_words_of_an_update(text):
     with pytest.raises(ValueError, match="write new, raise, lower"):
