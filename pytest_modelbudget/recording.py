@@ -26,6 +26,13 @@ _HINTS = 5
 _ACCEPT = "python -m pytest{last_failed} --modelbudget-update=raise"
 
 
+class _Commands(NamedTuple):
+    """What to run next: to accept growth, and to make the baseline where there is none (else empty)."""
+
+    accept: str
+    make: str
+
+
 class Recording(NamedTuple):
     """What became of the baseline.
 
@@ -52,6 +59,7 @@ def record(
     settings: Settings,
     incomplete: str,
     has_last_failed: bool = True,
+    add_new: str = "python -m pytest --modelbudget-update=new",
 ) -> Recording:
     """Hold what the tests measured against the baseline, and update it where the user asked for it.
 
@@ -62,6 +70,7 @@ def record(
         settings: of the run.
         incomplete: why the run is no measure of the whole suite; empty where it is.
         has_last_failed: whether pytest knows `--lf`, which its cache plugin brings.
+        add_new: the command that records what this run measured, where nothing is recorded yet.
     """
     measured, failed = (
         {
@@ -78,7 +87,8 @@ def record(
     accept = _ACCEPT.format(last_failed=" --lf" if has_last_failed else "")
 
     def held_against(entries: Entries) -> Recording:
-        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, accept)
+        commands = _Commands(accept, "" if path.exists() else add_new)
+        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, commands)
 
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run
@@ -106,7 +116,7 @@ def _recording(
     settings: Settings,
     incomplete: str,
     path: Path,
-    accept: str,
+    commands: _Commands,
 ) -> Recording:
     gone = [] if incomplete else update.vanished(entries, measured, outcomes)
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
@@ -118,7 +128,7 @@ def _recording(
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
     holds_any = bool(entries or measured or failed)
-    told = _lines(changes, settings, path, incomplete, outgrown, accept, holds_any=holds_any)
+    told = _lines(changes, settings, path, incomplete, outgrown, commands, holds_any=holds_any)
     lines = [(line, False) for line in told]
     return Recording(entries, measured, changes, stale, lines)
 
@@ -155,7 +165,7 @@ def _lines(
     path: Path,
     incomplete: str,
     outgrown: Mapping[Key, bool],
-    accept: str,
+    commands: _Commands,
     *,
     holds_any: bool,
 ) -> Iterator[str]:
@@ -180,7 +190,7 @@ def _lines(
     if len({key.test for key in outgrown}) > 1:
         # Each failure says it of itself; what many of them have in common is said here.
         if grown := [change for change in left if outgrown.get(change.key)]:
-            yield f"outgrown, to accept it run {accept}: {_count(grown)}"
+            yield f"outgrown, to accept it run {commands.accept}: {_count(grown)}"
             yield from lines_of(grown, _HINTS, {})
         if others := [change for change in left if outgrown.get(change.key) is False]:
             yield f"outgrown, to be accepted once the other limits of these tests hold: {_count(others)}"
@@ -193,7 +203,13 @@ def _lines(
     if lower and not incomplete:
         yield f"below the baseline (--modelbudget-update=lower keeps it so): {_count(lower)}"
         yield from lines_of(lower, _HINTS, {})
-    if new := [change for change in left if change.before is None]:
+    new = [change for change in left if change.before is None]
+    if new and commands.make:
+        yield (
+            f"{settings.baseline} does not exist, so nothing is held to growth yet: run {commands.make} and commit the "
+            f"file: {_count(new)}"
+        )
+    elif new:
         yield f"not in the baseline (--modelbudget-update=new adds them): {_count(new)}"
 
 

@@ -457,12 +457,35 @@ def test_a_suite_is_gated_without_editing_a_test(suite: Suite):
     listed = suite(PLAIN, *args)
     assert set(listed.outcomes.values()) == {"passed"}
     assert listed.outcome_of_limit("test_uncalled") == "new"
-    assert said(listed) == ["not in the baseline (--modelbudget-update=new adds them): 3 entries"]
     suite(PLAIN, *args, "--modelbudget-update=new")
+    added = suite(PLAIN + "def test_added(net): net(batch())", *args)
+    assert said(added) == ["not in the baseline (--modelbudget-update=new adds them): 2 entries"]
     assert set(suite(PLAIN, *args).outcomes.values()) == {"passed"}
     failed = suite(WIDER + PLAIN, *args)
     assert failed.outcomes == {"test_model": "failed", "test_other": "passed", "test_uncalled": "failed"}
     assert "  where     extra new, +6" in failed.failure("test_model")
+
+
+@pytest.mark.parametrize(
+    ("args", "ini", "command"),
+    [
+        (("--modelbudget", "--modelbudget-max-growth=1%"), "", "--modelbudget --modelbudget-max-growth=1% "),
+        (("--modelbudget", "--modelbudget-max-growth", "1%"), "", "--modelbudget --modelbudget-max-growth=1% "),
+        ((), "addopts = --modelbudget\nmodelbudget_max_growth = 1%", ""),
+    ],
+)
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_that_there_is_no_baseline_is_said_with_the_command_that_makes_it(
+    suite: Suite, monkeypatch, args, ini, command, workers
+):
+    monkeypatch.setenv("CI", "true")
+    suite.pytester.makeini(f"[pytest]\n{ini}\n")
+    run = suite(PLAIN, *args, *workers)
+    assert run.result.ret == pytest.ExitCode.OK
+    assert said(run) == [
+        f"{NAME} does not exist, so nothing is held to growth yet: run python -m pytest {command}"
+        "--modelbudget-update=new and commit the file: 3 entries"
+    ]
 
 
 def test_what_many_tests_outgrew_is_said_once_with_the_command_that_accepts_it(suite: Suite):
