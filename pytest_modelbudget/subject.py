@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property, partial
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -19,7 +20,7 @@ from pytest_modelbudget.profiling.parameters import UninitializedModelError
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.calling import Arguments, Calls
@@ -232,9 +233,9 @@ class Subjects:
         if first == "self" and rest:
             first, *rest = f"self.{rest[0]}", *rest[1:]
         if first not in values:
-            models = list(self._known.values())
-            there_are = f"; its models are {', '.join(models)}" if models else ""
-            raise SubjectError(f'model="{name}" is no fixture, parameter or attribute of this test{there_are}')
+            raise SubjectError(
+                f'model="{name}" is no fixture, parameter or attribute of this test{self._meant(name, first, values)}'
+            )
         value: object = values[first]
         if first.startswith("self."):
             value = getattr(self._item.instance, first[5:])  # type: ignore[attr-defined]  # it may be a property
@@ -255,6 +256,18 @@ class Subjects:
             what = f"holds several: write one of {several}" if several else f"is no nn.Module but {_kind_of(value)}"
             raise SubjectError(f'model="{name}" {what}', invalid=True)
         return modules[0][1]
+
+    def _meant(self, name: str, first: str, values: Mapping[str, object]) -> str:
+        """What the name of a model that the test does not have may stand for."""
+        manager = self._item.session._fixturemanager
+        if manager.getfixturedefs(first, self._item):
+            return f": {first} is a fixture that it does not ask for, add it to its arguments"
+        models = list(self._known.values())
+        roots = [found + name.removeprefix(first) for found in get_close_matches(first, values, n=1)]
+        near = (name == first and get_close_matches(name, models, n=1)) or roots
+        there_are = f"its models are {', '.join(models)}" if models else ""
+        meant = f'did you mean model="{near[0]}"?' if near else ""
+        return "".join(f"; {text}" for text in (there_are, meant) if text)
 
     # -- its calls ------------------------------------------------------------------------------------------------
 

@@ -360,6 +360,34 @@ def test_a_name_that_is_no_model_lists_what_there_is(naming: Suite):
     assert sorted(filter(None, headlines)) == sorted(NAMED_WRONG.values())
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("studnet", '; its models are student, teachers.0; did you mean model="student"?'),
+        ("studnet.head", '; its models are student, teachers.0; did you mean model="student.head"?'),
+        ("teachers0", '; its models are student, teachers.0; did you mean model="teachers.0"?'),
+        ("zebra", "; its models are student, teachers.0"),
+        ("other", ": other is a fixture that it does not ask for, add it to its arguments"),
+    ],
+)
+def test_a_misspelt_name_names_what_is_near(suite: Suite, written: str, meant: str):
+    run = suite(
+        f"""
+@pytest.fixture
+def student(): return Net()
+@pytest.fixture
+def teachers(): return [Tiny()]
+@pytest.fixture
+def other(): return Tiny()
+@pytest.mark.max_params("1k", model="{written}")
+def test_it(student, teachers): pass
+"""
+    )
+    assert run.headline("test_it") == (
+        f'max_params: nothing was measured: model="{written}" is no fixture, parameter or attribute of this test{meant}'
+    )
+
+
 def test_the_calls_of_a_named_part_are_found_inside_the_whole(suite: Suite):
     run = suite(
         FIXTURES
