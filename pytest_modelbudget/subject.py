@@ -18,6 +18,7 @@ from pytest_modelbudget.metrics import Source
 from pytest_modelbudget.profiling.observation import WRAPPED
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
+from pytest_modelbudget.verdict import SHARED_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -427,7 +428,7 @@ class Subjects:
         workers = int(getattr(self._item.config, "workerinput", {}).get("workercount", 1))
         if workers < 2:
             return ()
-        return (f"{workers} workers of pytest-xdist shared the machine: without -n times are steadier",)
+        return (f"{workers} {SHARED_MACHINE}: without -n times are steadier",)
 
     def _module(self, number: int) -> nn.Module:
         module = self._observation.tracker.numbers.module(number)

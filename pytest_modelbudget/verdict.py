@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     """Distinct calls of one model, and how often each came."""
 
 
+SHARED_MACHINE = "workers of pytest-xdist shared the machine"
+"""The note on a time that was measured while others computed, too."""
+
+
 class Outcome(str, Enum):
     """How a limit fared."""
 

@@ -9,7 +9,7 @@ from pytest_modelbudget.budget import Per
 from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.reporting import growth
 from pytest_modelbudget.reporting.escape import visible
-from pytest_modelbudget.verdict import Outcome, Verdict
+from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -137,7 +137,11 @@ def _details(verdict: Verdict, update: str) -> Iterator[tuple[str, str]]:
         if hint := _mac_hint(verdict, profile):
             yield "hint", hint
         better = "faster" if metric.source is Source.CLOCK else "lighter"
-        yield "next", f"make the model {better}, or raise the limit at {location}"
+        if metric.source is Source.CLOCK and any(SHARED_MACHINE in note for note in profile.notes):
+            yield "next", "time it alone, with -n0: workers compete for cores; if it is still too slow there,"
+            yield "", f"make the model faster, or raise the limit at {location}"
+        else:
+            yield "next", f"make the model {better}, or raise the limit at {location}"
     elif verdict.outcome is Outcome.UNCOUNTED and profile is not None:
         yield "measured", f"{_measured(verdict, profile)}, without them"
         operator = max(verdict.unknown, key=lambda name: verdict.unknown[name])
