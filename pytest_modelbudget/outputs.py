@@ -133,7 +133,11 @@ class Outputs:
             return "the run did not come to its end"
         if not is_full_run(self._config):
             return "only part of the suite was selected"
-        return f"{self._deselected} tests were deselected" if self._deselected else ""
+        return (
+            f"{self._deselected} test{'s were' if self._deselected > 1 else ' was'} deselected"
+            if self._deselected
+            else ""
+        )
 
     @pytest.hookimpl(trylast=True)  # below the table of budgets
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

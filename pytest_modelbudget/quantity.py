@@ -229,6 +229,20 @@ def to_json(value: int | Fraction, unit: Unit) -> int | float | str:
     return value.numerator if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+HUGE = 100
+"""From so many times as much on nobody reads percents."""
+
+
+def times(ratio: Fraction | float) -> str:
+    """`1,235 times`: a ratio that is too large for percents."""
+    return f"{float(ratio):,.0f} times"
+
+
 def format_quantity(value: int | Fraction | float, unit: str) -> str:
     """A figure for people: `format_quantity(profile.macs, "macs")` is `"4.089 GMACs"`.
 

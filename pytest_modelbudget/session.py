@@ -111,7 +111,7 @@ class Session:
                     key = source["text"], source["location"]
                     measured.setdefault(key, []).append(verdict["outcome"] != "not measured")
         return [
-            f"{text} at {location} measured none of its {len(tests)} tests (-v shows why): correct it or remove it"
+            f"{text} at {location} measured none of its {_tests(len(tests))} (-v shows why): correct it or remove it"
             for (text, location), tests in measured.items()
             if not any(tests)
         ]
@@ -147,6 +147,10 @@ class Session:
         except MarkError:
             return  # to be said where the test runs
         result_of(item).verdicts += unjudged(budget)
+
+
+def _tests(count: int) -> str:
+    return "1 test" if count == 1 else f"{count} tests"
 
 
 def _point_at_test(report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:

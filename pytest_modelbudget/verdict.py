@@ -229,4 +229,6 @@ def _no_match(pattern: str, calls: Calls) -> str:
     near = get_close_matches(pattern, names, n=3, cutoff=0.5) or names[:3]
     more = ", ..." if len(names) > len(near) else ""
     model = calls[0][0].model
+    if len(names) == 1:
+        return f'module="{pattern}" does not match the only submodule of {model}: {names[0]}'
     return f'module="{pattern}" matches none of the {len(names)} submodules of {model}: {", ".join(near)}{more}'

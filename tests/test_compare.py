@@ -46,7 +46,7 @@ def test_what_changed(paths, capsys):
         "  new Net: params 9",
         "gone (1)",
         "  gone Net: params 7",
-        "3 figures changed, 1 are the same",
+        "3 figures changed, 1 stayed the same",
     ]
 
 
@@ -97,7 +97,7 @@ def test_as_json(paths, capsys):
 def test_as_markdown(paths, capsys):
     assert main(["compare", *paths, "--format=markdown", "--fail-on-growth=0%"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "## ❌ Model figures: 3 figures changed, 1 are the same"
+    assert lines[0] == "## ❌ Model figures: 3 figures changed, 1 stayed the same"
     assert lines[2] == "### Grown more than is allowed"
     assert lines[6] == "| 🔺 | `test_it.py::test_it` | `Net` | params | 58 | 98 | +40 (+69.0 %) | encoder +40 |"
 
@@ -129,7 +129,7 @@ def entries_on(device: str, metric: str = "memory", **keywords) -> dict:
         (
             entries_on("any", "flops"),
             entries_on("any", "flops", flops_per_mac=1),
-            "flops: 1 figures count 2 FLOPs for a MAC in one file and 1 in the other: measure both with one",
+            "flops: 1 figure with 2 FLOPs for a MAC in one file and 1 in the other: measure both with one",
         ),
     ],
 )
@@ -257,7 +257,7 @@ def test_figures_that_move_along_with_others_are_counted():
         "  Net memory 4 bytes -> 8 bytes (+100.0 %) in test_it.py::test_it",
         "  Net params 4 -> 8 (+100.0 %) in test_it.py::test_it",
         "2 more figures moved along (macs, size): --format json has them",
-        "5 figures changed, 0 are the same",
+        "5 figures changed, 0 stayed the same",
     ]
     # Alone, it is told; and so it is where a rule forbids it.
     macs = PARAMS._replace(metric="macs")
@@ -266,7 +266,7 @@ def test_figures_that_move_along_with_others_are_counted():
     forbidden = compare.compare(base, head)
     violations = compare.broken(forbidden, {"macs": 0})
     assert "NOT ALLOWED Net macs 4 MACs -> 8 MACs" in compare.as_terminal(forbidden, violations)
-    assert "*1 more figures moved along (size): --format json has them*" in compare.as_markdown(forbidden, violations)
+    assert "*1 more figure moved along (size): --format json has them*" in compare.as_markdown(forbidden, violations)
 
 
 # -- what is told together ----------------------------------------------------------------------------------------

@@ -132,7 +132,7 @@ def test_markdown_names_failures_first(suite: Suite):
     suite(SOURCE, "--modelbudget-report=markdown:r.md")
     lines = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
     assert lines[0] == "## ❌ Model budgets: 1 of 3 budgets not kept"
-    assert lines[2] == "1 test failed before they were judged."
+    assert lines[2] == "1 test failed before it was judged."
     assert lines[4] == "### Over budget"
     assert lines[8] == (
         "| ❌ | `test_it.py::test_over` | `Linear` | macs | 64 MACs | 63 MACs | ██████████ 101.6 % "

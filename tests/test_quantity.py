@@ -13,6 +13,7 @@ import pytest_modelbudget
 from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.quantity import QuantityError, parse
+from pytest_modelbudget.reporting.growth import percent
 
 COUNTED = [Unit.COUNT, Unit.MAC, Unit.FLOP]
 DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
@@ -282,3 +283,15 @@ def test_a_figure_keeps_its_ceiling(value, unit):
     assert value <= limit
     if value >= 1:
         assert limit < value * Fraction(101, 100)
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 samples"), (1, "1 sample"), (2, "2 samples")])
+def test_one_is_no_plural(number, text):
+    assert quantity.counted(number, "sample") == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "text"), [(1, 100, "+9900.0 %"), (1, 1235, "1,235 times as much"), (2, 1, "-50.0 %")]
+)
+def test_nobody_reads_huge_percents(before, after, text):
+    assert percent(before, after) == text

@@ -388,6 +388,7 @@ def test_a_terminal_that_only_knows_ascii_gets_ascii(pytestconfig: pytest.Config
         (1.0000001, "100.00001 %"),
         (0.0, "0.0 %"),
         (19.2, "1920.0 %"),
+        (1234.56, "1,235 times"),
     ],
 )
 def test_only_what_is_full_reads_full(pytestconfig: pytest.Config, used: float, shown: str):

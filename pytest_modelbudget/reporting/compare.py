@@ -6,7 +6,7 @@ import hashlib
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_modelbudget import baseline
+from pytest_modelbudget import baseline, quantity
 from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, to_json
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import document
@@ -121,8 +121,9 @@ def not_held(base: Entries, head: Entries, allowed: Mapping[str, Fraction]) -> s
         both = sides[0] & sides[1]
         mixed = [key for key in both if not same_convention(key, base[key], head[key])]
         if mixed:
+            number = quantity.counted(len(mixed), "figure")
             return (
-                f"{metric}: {len(mixed)} figures count {base[mixed[0]].flops_per_mac} FLOPs for a MAC in one file and "
+                f"{metric}: {number} with {base[mixed[0]].flops_per_mac} FLOPs for a MAC in one file and "
                 f"{head[mixed[0]].flops_per_mac} in the other: measure both with one modelbudget_flops_per_mac"
             )
         if all(sides) and not both:
@@ -157,7 +158,7 @@ def as_terminal(comparison: Comparison, violations: Sequence[Change]) -> str:
         lines.append(note)
     lines.append(_totals(comparison))
     if violations:
-        lines.append(f"{len(violations)} figures grew more than is allowed")
+        lines.append(f"{quantity.counted(len(violations), 'figure')} grew more than is allowed")
     return "\n".join(lines) + "\n"
 
 
@@ -196,13 +197,13 @@ def _followers(comparison: Comparison, leading: Sequence[Change]) -> str:
     if not count:
         return ""
     names = f" ({', '.join(sorted(hidden))})" if hidden else ""
-    return f"{count} more figures moved along{names}: --format json has them"
+    return f"{quantity.counted(count, 'more figure')} moved along{names}: --format json has them"
 
 
 def _totals(comparison: Comparison) -> str:
-    text = f"{len(comparison.changes)} figures changed, {comparison.unchanged} are the same"
+    text = f"{quantity.counted(len(comparison.changes), 'figure')} changed, {comparison.unchanged} stayed the same"
     if comparison.mixed:
-        text += f", {comparison.mixed} count MACs differently and cannot be compared"
+        text += f", {comparison.mixed} cannot be compared, since MACs are counted differently"
     return text
 
 

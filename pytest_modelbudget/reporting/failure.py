@@ -22,8 +22,6 @@ _SHOWN_MODULES = 4
 _SHOWN_VIOLATIONS = 3
 _SHOWN_OPERATORS = 6
 _INPUTS_WIDTH = 60
-_TIMES = 10_000
-"""Percent above which nobody reads percents."""
 
 
 def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
@@ -39,7 +37,7 @@ def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
         shown = group[:_SHOWN_VIOLATIONS]
         texts += [verdict_text(verdict, update) for verdict in shown]
         if len(group) > len(shown):
-            texts[-1] += f"\n  and {len(group) - len(shown)} more submodules over this limit"
+            texts[-1] += f"\n  and {quantity.counted(len(group) - len(shown), 'more submodule')} over this limit"
     return texts
 
 
@@ -104,8 +102,8 @@ def _excess(measured: Fraction, limit: Fraction) -> str:
     if not limit:
         return ""
     percent = (measured / limit - 1) * 100
-    if percent >= _TIMES:
-        return f" ({float(measured / limit):,.0f} times as much)"
+    if measured / limit > quantity.HUGE:
+        return f" ({quantity.times(measured / limit)} as much)"
     digits = 1
     while digits < 12 and round(percent, digits) == 0:
         digits += 1
@@ -184,9 +182,10 @@ def _measured(verdict: Verdict, profile: Profile) -> str:
         if other:
             text += f" + {quantity.exact(other, metric)} of FFT and linear algebra"
         if limit.per is Per.SAMPLE:
-            text += f" / {profile.batch} samples"
+            text += f" / {quantity.counted(profile.batch or 1, 'sample')}"
     if limit.per is Per.SAMPLE and metric.name != "flops":
-        text += f" = {quantity.exact(verdict.measured * (profile.batch or 1), metric)} / {profile.batch} samples"
+        batch = profile.batch or 1
+        text += f" = {quantity.exact(verdict.measured * batch, metric)} / {quantity.counted(batch, 'sample')}"
     if metric.needs_call:
         text += ", run abstractly" if profile.how == "abstract" else ", observed"
         if profile.device:

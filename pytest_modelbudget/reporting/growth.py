@@ -27,6 +27,8 @@ def percent(before: Figure, after: Figure, *, against: Fraction | None = None) -
     if not before:
         return ""
     share = 100 * (Fraction(after) / Fraction(before) - 1)
+    if Fraction(after) / Fraction(before) > quantity.HUGE:
+        return f"{quantity.times(Fraction(after) / Fraction(before))} as much"
     digits = 1
     while digits < 12 and (
         (share and not round(share, digits))
@@ -92,6 +94,8 @@ def headline(verdict: Verdict, growth: Growth) -> str:
     allowed = Fraction(limit.value or 0) / Fraction(old) - 1 if old else None
     share = percent(old, verdict.measured, against=allowed)
     compared = f" ({share} > {limit.written})" if share else ""
+    if share and not share.endswith("%"):
+        compared = f" ({share}, {limit.written} of growth is allowed)"
     return f"max_growth: {subject} {metric.name} {second}, was {first}{per}{compared}{inputs}"
 
 

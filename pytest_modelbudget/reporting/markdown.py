@@ -93,7 +93,8 @@ class Section:
             yield from self.rows[:rows]
             yield ""
         if rows < len(self.rows):
-            yield f"*{len(self.rows) - rows} more rows do not fit here: see the JSON report.*"
+            left = len(self.rows) - rows
+            yield f"*{quantity.counted(left, 'more row')} do{'es' * (left == 1)} not fit here: see the JSON report.*"
             yield ""
         if self.folded:
             yield "</details>"
@@ -137,7 +138,8 @@ def _headline(failed: int, verdicts: int, report: Row) -> str:
         text = f"## ✅ Model budgets: {budgets} kept" if verdicts else "## Model budgets: none judged"
     others = [test for test in report["tests"] if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
     if others:
-        text += f"\n\n{len(others)} test{'s' * (len(others) > 1)} failed before they were judged."
+        were = "it was" if len(others) == 1 else "they were"
+        text += f"\n\n{quantity.counted(len(others), 'test')} failed before {were} judged."
     elif not failed and report.get("run", {}).get("exit_status"):
         # An error in a fixture or in the code of the tests: green would be a lie.
         code_of_run = report["run"]["exit_status"]
@@ -251,7 +253,8 @@ def _bar(used: float | None) -> str:
     if used is None:
         return ""
     filled = min(_BAR, int(used * _BAR))
-    return f"{'█' * filled}{'░' * (_BAR - filled)} {100 * used:.1f} %"
+    share = quantity.times(used) if used > quantity.HUGE else f"{100 * used:.1f} %"
+    return f"{'█' * filled}{'░' * (_BAR - filled)} {share}"
 
 
 CHANGE_HEADER = ("", "test", "model", "metric", "before", "after", "change", "where")

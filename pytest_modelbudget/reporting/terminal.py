@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import measured
 
@@ -244,6 +245,8 @@ def _name(verdict: Row) -> str:
 
 
 def _percent(used: float) -> str:
+    if used > quantity.HUGE:
+        return quantity.times(used)
     # Rounding must not turn 99.97 % into "100.0 %", nor 100.04 % into it.
     for digits in range(1, 12):
         text = f"{100 * used:.{digits}f}"

@@ -135,7 +135,8 @@ def _latency(profile: Profile) -> Iterator[Line]:
     measured = profile.latency_measurement
     if measured is not None:
         spread = quantity.format(measured.spread, Unit.SECOND)
-        remark = f"IQR {spread}, {measured.runs:,} runs on {measured.device}, {measured.threads} threads"
+        remark = f"IQR {spread}, {measured.runs:,} run{'s' * (measured.runs != 1)} on {measured.device}, "
+        remark += quantity.counted(measured.threads, "thread")
         yield Line("Latency", quantity.format(measured.median, Unit.SECOND), remark)
 
 
