@@ -37,6 +37,30 @@ def paths(tmp_path):
     return [str(tmp_path / "base.json"), str(tmp_path / "head.json")]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_report_against_a_baseline_is_refused(paths, capsys, tmp_path, order):
+    report = tmp_path / "report.json"
+    run = dict.fromkeys(("torch", "plugin", "python"), "")
+    report.write_text(json.dumps({"kind": "modelbudget report", "version": 1, "run": run, "tests": []}), "utf-8")
+    with pytest.raises(SystemExit) as exit_:
+        raise SystemExit(main(["compare", *[str(report), paths[0]][::order]]))
+    assert exit_.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{report} is a report" in err
+    assert f"{paths[0]} is a baseline" in err
+    assert "write two reports, or two baselines" in err
+
+
+def test_work_outside_of_calls_has_no_device():
+    key = PARAMS._replace(metric="elementwise_flops", device="")
+    comparison = compare.compare({key: Entry(1, {})}, {key: Entry(2, {})})
+    assert "  Net elementwise_flops 1 FLOPs -> 2 FLOPs (+100.0 %) in test_it.py::test_it" in (
+        compare.as_terminal(comparison, []).splitlines()
+    )
+    assert compare.as_bencher({key: Entry(1, {})}) == {"test_it.py::test_it Net": {"elementwise_flops": {"value": 1}}}
+
+
 def test_what_changed(paths, capsys):
     assert main(["compare", *paths]) == 0
     assert capsys.readouterr().out.splitlines() == [

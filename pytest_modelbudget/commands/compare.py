@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         CommandError: one of the files cannot be read, or there is nothing to hold a rule against.
     """
-    base, head = read(options.base), read(options.head)
+    base, head = _both(options.base, options.head)
     comparison = comparing.compare(base, head)
     allowed = {metric: share for rule in options.fail_on_growth for metric, share in rule.items()}
     known = {*METRICS, *(key.metric for key in (*base, *head))}
@@ -89,14 +89,34 @@ def read(path: Path) -> Entries:
     Raises:
         CommandError: it is neither, or cannot be read.
     """
+    return _figures(_text(path), path)
+
+
+def _text(path: Path) -> str:
     try:
-        return comparing.read(path.read_text("utf-8-sig"), str(path))
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CommandError(f"{path} is no text: write the path of a JSON report or a baseline") from None
+
+
+def _figures(text: str, path: Path) -> Entries:
+    try:
+        return comparing.read(text, str(path))
     except BaselineError as error:
         raise CommandError(str(error)) from None
+
+
+def _both(*paths: Path) -> list[Entries]:
+    """The figures of two reports, or of two baselines: a report has every call and metric, which is no growth."""
+    texts = [_text(path) for path in paths]  # once: a path may be a pipe
+    found = [_figures(text, path) for text, path in zip(texts, paths, strict=True)]
+    kinds = ["report" if comparing.is_report(text) else "baseline" for text in texts]
+    if len(set(kinds)) > 1:
+        each = " and ".join(f"{path} is a {kind}" for path, kind in zip(paths, kinds, strict=True))
+        raise CommandError(f"{each}: write two reports, or two baselines, which hold only what tests are held to")
+    return found
 
 
 def _rule(text: str) -> dict[str, Fraction]:

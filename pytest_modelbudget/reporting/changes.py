@@ -78,7 +78,8 @@ def line_of(group: list[Change], verbs: Mapping[str, str]) -> str:
 def name_of(key: Key) -> str:
     """`flops per sample`, `memory on cuda`."""
     per = "" if key.per == "call" else f" per {key.per}"
-    return f"{key.metric}{per}{'' if key.device == ANY_DEVICE else f' on {key.device}'}"
+    # Work of a model's parts outside of a call has no device.
+    return f"{key.metric}{per}{'' if key.device in ('', ANY_DEVICE) else f' on {key.device}'}"
 
 
 def lines_of(

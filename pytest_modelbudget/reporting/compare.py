@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,6 +38,11 @@ def read(text: str, name: str) -> Entries:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise BaselineError(f"{name}: a damaged report ({type(error).__name__}: {error}): make it anew") from None
     return baseline.parse(text, name)
+
+
+def is_report(text: str) -> bool:
+    """Whether a text that can be read is that of a report, rather than of a baseline."""
+    return re.search(rf'"kind":\s*"{re.escape(document.KIND)}"', text) is not None
 
 
 def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[Key, Entry]]:
@@ -277,7 +283,7 @@ _LONGEST = 1024
 
 def _benchmark(key: Key) -> str:
     """The name of a curve, the device included where figures differ between devices."""
-    name = f"{key.test} {key.model}{'' if key.device == ANY_DEVICE else f' on {key.device}'}"
+    name = f"{key.test} {key.model}{'' if key.device in ('', ANY_DEVICE) else f' on {key.device}'}"
     if len(name) <= _LONGEST:
         return name
     # Still another one than any other.
