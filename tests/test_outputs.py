@@ -332,6 +332,19 @@ def test_of_properties_in_a_file_nothing_is_said(suite: Suite, args):
     assert said(suite(SOURCE, "--modelbudget-report=junit", "--junitxml=j.xml", *args)) == []
 
 
+def test_the_property_of_a_limit_on_growth_is_what_was_written(suite: Suite):
+    source = "@pytest.mark.max_growth('1%')\ndef test_it(): nn.Linear(4, 8)(batch())"
+    suite(source, "--modelbudget-update=new")
+    suite(source, "--modelbudget-report=junit", "--junitxml=j.xml")
+    found = ET.parse(suite.pytester.path / "j.xml").iter("property")
+    assert {(pair.get("name"), pair.get("value")) for pair in found} == {
+        ("modelbudget.Linear.params", "40"),
+        ("modelbudget.Linear.params.growth_limit", "1%"),
+        ("modelbudget.Linear.flops", "128"),
+        ("modelbudget.Linear.flops.growth_limit", "1%"),
+    }
+
+
 def test_nobody_gets_properties_unasked(suite: Suite):
     suite(SOURCE, "--junitxml=j.xml")
     assert list(ET.parse(suite.pytester.path / "j.xml").iter("property")) == []

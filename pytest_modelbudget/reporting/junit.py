@@ -31,7 +31,7 @@ class Properties:
 
 
 def _properties(verdict: Verdict) -> Iterator[tuple[str, object]]:
-    """`modelbudget.ResNet.flops` and `modelbudget.ResNet.flops.limit`, in the metric's unit."""
+    """`modelbudget.ResNet.flops` and `modelbudget.ResNet.flops.limit`, in the metric's unit; `growth_limit` as written."""
     if verdict.measured is None:
         return
     limit, unit = verdict.limit, verdict.limit.metric.unit
@@ -39,4 +39,7 @@ def _properties(verdict: Verdict) -> Iterator[tuple[str, object]]:
     name = _PREFIX + ".".join(part for part in parts if part)
     yield name, quantity.to_json(verdict.measured, unit)
     if limit.value is not None and verdict.used is not None:
-        yield f"{name}.{'growth_limit' if limit.relative else 'limit'}", quantity.to_json(limit.value, unit)
+        if limit.relative:
+            yield f"{name}.growth_limit", limit.written  # "1%", as people write it
+        else:
+            yield f"{name}.limit", quantity.to_json(limit.value, unit)
