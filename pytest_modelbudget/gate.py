@@ -185,8 +185,9 @@ def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
     """
     result_of(item).verdicts += verdicts
     failures = [verdict for verdict in verdicts if verdict.is_failure]
-    fatal = failure_texts(verdict for verdict in failures if verdict.limit.level is Level.ERROR)
-    warnings = failure_texts(verdict for verdict in failures if verdict.limit.level is Level.WARN)
+    errors = [verdict for verdict in failures if verdict.limit.level is Level.ERROR]
+    fatal = failure_texts(errors, errors)
+    warnings = failure_texts([verdict for verdict in failures if verdict.limit.level is Level.WARN], errors)
     warnings += dict.fromkeys(
         unknown_text(verdict) for verdict in verdicts if verdict.unknown and verdict.outcome is Outcome.WITHIN
     )

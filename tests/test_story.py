@@ -195,7 +195,10 @@ def test_a_module_with_two_names_grows_once(suite: Suite):
     assert "  where     reader.0 +8 of +13   head +5" in lines
 
 
-@pytest.mark.parametrize(("rest", "accepts"), [("", True), ("@pytest.mark.max_params(1)", False)])
+@pytest.mark.parametrize(
+    ("rest", "accepts"),
+    [("", True), ("@pytest.mark.max_params(1)", False), ('@pytest.mark.max_params(1, level="warn")', True)],
+)
 def test_growth_can_be_accepted_where_the_test_passes_otherwise(suite: Suite, rest: str, accepts: bool):
     source = SOURCE.replace("@pytest", f"{rest}\n@pytest", 1)
     suite(SOURCE.replace("WIDTH", "8"), "--modelbudget-update=new")

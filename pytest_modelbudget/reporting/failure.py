@@ -12,7 +12,7 @@ from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
     from pytest_modelbudget.budget import Limit
@@ -24,10 +24,12 @@ _SHOWN_OPERATORS = 6
 _INPUTS_WIDTH = 60
 
 
-def failure_texts(verdicts: Iterable[Verdict]) -> list[str]:
-    """The texts of violations; of the submodules over one limit those that are furthest over it."""
-    verdicts = list(verdicts)
-    update = growth.update_of(verdicts)
+def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict] = ()) -> list[str]:
+    """The texts of violations; of the submodules over one limit those that are furthest over it.
+
+    `fatal`: all that fail the test, which tell whether an update of the baseline is of use.
+    """
+    update = growth.update_of([*(verdict for verdict in verdicts if verdict.growth is not None), *fatal])
     by_limit: dict[int, list[Verdict]] = {}
     for verdict in verdicts:
         by_limit.setdefault(id(verdict.limit), []).append(verdict)

@@ -31,7 +31,7 @@ class Properties:
 
 
 def _properties(verdict: Verdict) -> Iterator[tuple[str, object]]:
-    """`modelbudget.ResNet.flops` and `modelbudget.ResNet.flops.limit`, in the metric's unit; `growth_limit` as written."""
+    """`modelbudget.ResNet.flops` and `modelbudget.ResNet.flops.limit`, in the unit; `growth_limit` as written."""
     if verdict.measured is None:
         return
     limit, unit = verdict.limit, verdict.limit.metric.unit
