@@ -92,7 +92,7 @@ class TestOne:
         )
         run = suite("def test_it(): pass")
         assert run.result.ret == pytest.ExitCode.TESTS_FAILED
-        run.result.stdout.fnmatch_lines(["ERROR modelbudget.toml: budgets*max_macs* measured none of its 1 tests*"])
+        run.result.stdout.fnmatch_lines(["ERROR modelbudget.toml: budgets*max_macs* measured none of its 1 test (*"])
 
     def test_a_marked_module(self, suite: Suite):
         run = suite("pytestmark = pytest.mark.max_macs('1k')\ndef test_one(): pass\ndef test_two(): Net()(batch())")
