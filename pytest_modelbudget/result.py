@@ -15,7 +15,7 @@ import pytest
 from pytest_modelbudget.metrics import METRICS, MetricError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from fractions import Fraction
 
     from pytest_modelbudget.profiling.profile import Profile
@@ -166,19 +166,46 @@ DETAILS = ("modules", "operators", "memory_by_kind", "memory_course", "uncounted
 """What takes the room in a profile's row, and is the same for every test that calls a model alike."""
 
 
-def share(result: dict[str, Any], known: dict[bytes, Any]) -> None:
+def share(result: dict[str, Any], known: dict[str, Any]) -> None:
     """Put what equal rows hold in their place: a suite has few models and many tests.
 
     Args:
-        result: as `TestResult.to_dict` makes it.
+        result: as `TestResult.to_dict` makes it, or as `shorten` leaves it.
         known: what has been seen so far, by its digest.
     """
+    for digest, details in result.pop("shared", {}).items():
+        known.setdefault(digest, details)
+    for row, name in _shareable(result):
+        found = row[name]
+        row[name] = known[found] if isinstance(found, str) else known.setdefault(_digest(found), found)
+
+
+def shorten(result: dict[str, Any], sent: set[str]) -> None:
+    """Have a worker of pytest-xdist send once what its tests have in common: else their digests stand for it.
+
+    Args:
+        result: as `TestResult.to_dict` makes it; `share` undoes this.
+        sent: the digests of what the worker has sent so far.
+    """
+    new: dict[str, Any] = {}
+    for row, name in _shareable(result):
+        if isinstance(row[name], str):
+            continue  # a report that is logged twice
+        digest = _digest(row[name])
+        if digest not in sent:
+            sent.add(digest)
+            new[digest] = row[name]
+        row[name] = digest
+    result.setdefault("shared", {}).update(new)
+
+
+def _shareable(result: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     rows = [(row, DETAILS) for row in result["profiles"]] + [(row, ("modules",)) for row in result["entries"]]
-    for row, names in rows:
-        for name in names:
-            if row.get(name):
-                digest = sha256(json.dumps(row[name]).encode()).digest()
-                row[name] = known.setdefault(digest, row[name])
+    return ((row, name) for row, names in rows for name in names if row.get(name))
+
+
+def _digest(details: object) -> str:
+    return sha256(json.dumps(details).encode()).hexdigest()
 
 
 def without_group(nodeid: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
-from pytest_modelbudget.result import result_of, share, take_result, without_group
+from pytest_modelbudget.result import result_of, share, shorten, take_result, without_group
 from pytest_modelbudget.settings import is_full_run, settings_key, tables_key
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def collect_results(config: pytest.Config) -> None:
 
 
 class Session:
-    """Collects the results of tests. Under pytest-xdist every process has one; only the controller's sees reports.
+    """Collects the results of tests. Under pytest-xdist every process has one; only the controller's keeps them.
 
     Attributes:
         results: what is known of each test, by node id (without the group that xdist appends).
@@ -50,7 +50,8 @@ class Session:
         self._tables = tables
         self.unmeasured: list[str] = []
         self.results: dict[str, dict[str, Any]] = {}
-        self._shared: dict[bytes, Any] = {}
+        self._shared: dict[str, Any] = {}
+        self._sent: set[str] | None = set() if hasattr(config, "workerinput") else None
 
     @property
     def _verbosity(self) -> int:
@@ -81,9 +82,15 @@ class Session:
                 _point_at_test(report, call.excinfo, item)
         return report
 
+    @pytest.hookimpl(tryfirst=True)  # before pytest-xdist sends it
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         result = getattr(report, "modelbudget", None)
-        if result is not None:
+        if result is None:
+            return
+        if self._sent is not None:
+            # Here, not where the report is made: one that is thrown away in between was not sent.
+            shorten(result, self._sent)
+        else:
             share(result, self._shared)
             self.results[without_group(report.nodeid)] = result
 

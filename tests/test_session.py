@@ -142,6 +142,35 @@ def test_workers_and_one_process_tell_the_same(suite: Suite):
         assert run.result.parseoutcomes()["warnings"] == 1
 
 
+def test_a_worker_sends_once_what_its_tests_have_in_common(suite: Suite):
+    conftest = """
+    import json, os
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(report):
+        row = yield
+        if "modelbudget" in row:
+            with open(os.environ["PYTEST_XDIST_WORKER"], "a") as stream:
+                stream.write(json.dumps(row["modelbudget"]) + "\\n")
+        return row
+    """
+    source = """
+    @pytest.mark.max_growth(flops="0%")
+    @pytest.mark.parametrize("number", range(8))
+    def test_alike(number): Net()(batch())
+    """
+    args = ("--modelbudget-report=json:r.json", "--modelbudget-update=new")
+    serial = suite(source, *args)
+    (suite.pytester.path / "modelbudget-baseline.json").unlink()
+    run = suite(source, "-n2", *args, conftest=conftest)
+    assert run.results == serial.results
+    for worker in ("gw0", "gw1"):
+        first, *others = suite.pytester.path.joinpath(worker).read_text("utf-8").splitlines()
+        assert "encoder" in first
+        assert others
+        assert not any("encoder" in line for line in others)
+
+
 def test_results_are_primitives(suite: Suite):
     run = suite(BUDGETS, "-vv", "--modelbudget")
     assert json.loads(json.dumps(run.results)) == json.loads(json.dumps(run.results, default=None))
