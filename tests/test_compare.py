@@ -191,6 +191,19 @@ def test_modules_of_a_report_stand_in_the_profile_or_in_its_details(version):
             compare.read(json.dumps(report), "r.json")
 
 
+@pytest.mark.parametrize("number", [-1, True, None, "0"])
+def test_a_report_that_names_no_details_is_damaged(number):
+    report = {
+        "kind": "modelbudget report",
+        "version": 2,
+        "run": {"torch": "2", "plugin": "0", "python": "3"},
+        "tests": [{"id": "test", "profiles": [{**dict.fromkeys(compare.METRICS), "details": number}]}],
+        "details": [{}, {}],
+    }
+    with pytest.raises(BaselineError, match=r"a damaged report .* is the number of no details"):
+        compare.read(json.dumps(report), "r.json")
+
+
 def test_the_largest_call_of_a_report_counts():
     def profile(flops: int) -> dict:
         figures = dict.fromkeys(compare.METRICS) | {"params": 40, "flops": flops}

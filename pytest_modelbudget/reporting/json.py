@@ -79,7 +79,12 @@ def with_details(report: Row) -> Row:
 
 
 def _joined(profile: Row, details: Sequence[Row]) -> Row:
-    return {**profile, **details[profile["details"]]} if "details" in profile else profile
+    if "details" not in profile:
+        return profile
+    number = profile["details"]
+    if type(number) is not int or number < 0:  # counted from the end, or a boolean, it would be those of another call
+        raise TypeError(f"{number!r} is the number of no details")
+    return {**profile, **details[number]}
 
 
 _NO_TIMES = {"latency": None, "latency_measurement": None}
