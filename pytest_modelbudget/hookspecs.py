@@ -62,5 +62,7 @@ def pytest_modelbudget_update_report(config: pytest.Config, report: dict[str, An
 
     Args:
         config: pytest's.
-        report: JSON-able, as `python -m pytest_modelbudget schema` describes it; to be changed in place.
+        report: JSON-able, as `python -m pytest_modelbudget schema` describes it; to be changed in place. But here its
+            profiles still hold themselves what the JSON file keeps in `details`, and tests that measured the same share
+            those objects: give a test others rather than change what is in them.
     """
