@@ -76,24 +76,26 @@ def compared(before: Entry, after: Entry, module: str = "") -> tuple[Figures, Fi
     A module that goes by several names stands there once. What a module did is told of the call in which it did most,
     of the model's that is one and the same call for all modules.
     """
-    old, new = (
-        {path: figure for path, figure in entry.modules.items() if not _is_alias(path, entry, other)}
-        for entry, other in ((before, after), (after, before))
-    )
-    return (_within(module, before), _within(module, after)) if module else (old, new)
+    return _named_once(before, after, module), _named_once(after, before, module)
 
 
-def _within(module: str, entry: Entry) -> Figures:
-    paths = {**entry.modules, **entry.largest}
-    return {path: entry.figure_of(path) for path in paths if f"{path}.".startswith(f"{module}.")}
+def _named_once(entry: Entry, other: Entry, module: str) -> Figures:
+    """The figures of an entry in a module, each thing under the first name that it has there."""
+    figures = {**entry.modules, **entry.largest} if module else entry.modules
+    paths: dict[str, str] = {}
+    for path in figures:
+        if not module or f"{path}.".startswith(f"{module}."):
+            paths.setdefault(_thing(path, entry, other), path)
+    return {path: figures[path] for path in paths.values()}
 
 
-def _is_alias(path: str, entry: Entry, other: Entry) -> bool:
-    if path in entry.aliases:
-        return True
+def _thing(path: str, entry: Entry, other: Entry) -> str:
+    """The name under which what a path leads to stands first in the model."""
+    if entry.aliases:
+        return entry.aliases.get(path, path)
     # Entries of earlier versions do not say so.
     first = other.aliases.get(path)
-    return first is not None and not entry.aliases and entry.modules[path] == entry.modules.get(first)
+    return path if first is None or entry.figure_of(path) != entry.modules.get(first) else first
 
 
 def summary(changes: Iterable[ModuleChange], shown: int = _SHOWN) -> list[ModuleChange]:

@@ -195,6 +195,36 @@ def test_a_module_with_two_names_grows_once(suite: Suite):
     assert "  where     reader.0 +8 of +13   head +5" in lines
 
 
+def test_what_grew_in_a_limited_module_is_told_by_one_name(suite: Suite):
+    source = """
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, WIDTH)
+            self.second = self.first
+            self.rest = nn.Linear(4, 2)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.outer = Outer()
+            self.again = self.outer
+
+    @pytest.fixture
+    def net(): return Net()
+
+    @pytest.mark.max_growth(params="0%", module="LIMITED")
+    def test_it(net): pass
+    """
+    for limited in ("outer", "again"):
+        suite.pytester.path.joinpath(NAME).unlink(missing_ok=True)
+        suite(source.replace("LIMITED", limited).replace("WIDTH", "8"), "--modelbudget-update=new")
+        failure = suite(source.replace("LIMITED", limited).replace("WIDTH", "9")).failure("test_it")
+        # 4 x 8 + 8 = 40 and 4 x 2 + 2 = 10 parameters; then 4 x 9 + 9 = 45 and 10.
+        assert f"max_growth: Net {limited} params 55, was 50 (+10.0 % > 0%)" in failure
+        assert f"  where     {limited}.first +5" in failure.splitlines()
+
+
 @pytest.mark.parametrize(
     ("rest", "accepts"),
     [("", True), ("@pytest.mark.max_params(1)", False), ('@pytest.mark.max_params(1, level="warn")', True)],
