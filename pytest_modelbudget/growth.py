@@ -73,20 +73,21 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
 def compared(before: Entry, after: Entry, module: str = "") -> tuple[Figures, Figures]:
     """The figures of two entries that explain how the figure of a module, `""` for the model, came to change.
 
-    A module that goes by several names stands there once. What a module did is told of the call in which it did most,
-    of the model's that is one and the same call for all modules.
+    They are those of one call, the one that decided for the model, and a module that goes by several names stands there
+    once. Where a module did most in another call, entries hold its own figure of that call and nothing of its parts.
     """
     return _named_once(before, after, module), _named_once(after, before, module)
 
 
 def _named_once(entry: Entry, other: Entry, module: str) -> Figures:
     """The figures of an entry in a module, each thing under the first name that it has there."""
-    figures = {**entry.modules, **entry.largest} if module else entry.modules
+    if module in entry.largest or module in other.largest:
+        return {module: entry.figure_of(module)}
     paths: dict[str, str] = {}
-    for path in figures:
+    for path in entry.modules:
         if not module or f"{path}.".startswith(f"{module}."):
             paths.setdefault(_thing(path, entry, other), path)
-    return {path: figures[path] for path in paths.values()}
+    return {path: entry.modules[path] for path in paths.values()}
 
 
 def _thing(path: str, entry: Entry, other: Entry) -> str:
@@ -95,7 +96,7 @@ def _thing(path: str, entry: Entry, other: Entry) -> str:
         return entry.aliases.get(path, path)
     # Entries of earlier versions do not say so.
     first = other.aliases.get(path)
-    return path if first is None or entry.figure_of(path) != entry.modules.get(first) else first
+    return path if first is None or entry.modules[path] != entry.modules.get(first) else first
 
 
 def summary(changes: Iterable[ModuleChange], shown: int = _SHOWN) -> list[ModuleChange]:

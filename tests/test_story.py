@@ -195,6 +195,43 @@ def test_a_module_with_two_names_grows_once(suite: Suite):
     assert "  where     reader.0 +8 of +13   head +5" in lines
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "figures", "where"),
+    [
+        # 11 rows of 64 MACs in the largest call, then 12; `small` grew by four rows in another one.
+        ([(10, 1), (1, 5)], [(11, 1), (1, 9)], "1.536 KFLOPs, was 1.408 KFLOPs", ["outer.large +128 FLOPs"]),
+        # 16 rows are not in the call that decides for the model, which calls `head` with 100: of 20 rows nobody knows
+        # what was whose.
+        ([(10, 1), (1, 15)], [(10, 1), (1, 19)], "2.56 KFLOPs, was 2.048 KFLOPs", []),
+    ],
+)
+def test_what_grew_in_a_limited_module_is_told_of_one_call(
+    suite: Suite, first: object, second: object, figures: str, where: list[str]
+):
+    source = (
+        CALLS.partition("# 64 MACs")[0]
+        + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.outer, self.head = Two(), nn.Linear(8, 8, bias=False)
+    def forward(self, x, y):
+        self.head(torch.zeros(100 if len(x) > 9 else 1, 8))
+        return self.outer(x, y)
+
+@pytest.mark.max_growth(flops="0%", module="outer")
+def test_it():
+    net = Net()
+    for rows in ROWS:
+        net(*(torch.zeros(count, 8) for count in rows))
+"""
+    )
+    suite(source.replace("ROWS", str(first)), "--modelbudget-update=new")
+    failure = suite(source.replace("ROWS", str(second))).failure("test_it")
+    assert f"max_growth: Net outer flops {figures}" in failure
+    assert [line.strip() for line in failure.splitlines() if "where" in line] == [f"where     {text}" for text in where]
+
+
 def test_what_grew_in_a_limited_module_is_told_by_one_name(suite: Suite):
     source = """
     class Outer(nn.Module):
