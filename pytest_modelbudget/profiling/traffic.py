@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pytest_modelbudget.profiling.costs.elementwise import is_masked_fill
 from pytest_modelbudget.profiling.packed import unpacked
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ _GATHER = frozenset(
         "aten::_embedding_bag_forward_only",
     }
 )
+# Their arguments are a table, indices, values and whether to add them.
+_PUT = frozenset({"aten::index_put_", "aten::_index_put_impl_"})
 # Write as much of their first tensor as they are given to put there.
-_SCATTER = frozenset(
+_SCATTER = _PUT | frozenset(
     {
-        "aten::index_put_",
-        "aten::_index_put_impl_",
         "aten::index_copy_",
         "aten::index_fill_",
         "aten::scatter_",
@@ -110,6 +111,7 @@ class _Plan(NamedTuple):
     overwrites: bool
     gathers: bool
     scatters: bool
+    puts: bool
 
 
 _NO_EFFECTS = Effects(NO_TRAFFIC, ())
@@ -149,7 +151,7 @@ def effects_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], outp
     first, *others = operands or (0,)
     if plan.gathers:
         reads[first] = made_bytes
-    if plan.scatters and len(others) > 1:  # table, places, values
+    if plan.scatters and len(others) > 1 and not (plan.puts and is_masked_fill(*args[1:4])):  # table, places, values
         del reads[first]
         sizes[first] = sizes[others[-1]]
     return Effects(Traffic(sum(reads.values()), sum(sizes[number] for number in written) + made_bytes), made)
@@ -183,7 +185,7 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 def _plan(func: Any) -> _Plan:
     schema = getattr(func, "_schema", None)
     if schema is None or func.namespace in ("prim", "profiler"):
-        return _Plan(True, False, frozenset(), False, False, False)
+        return _Plan(True, False, frozenset(), False, False, False, False)
     written: set[str | int] = set()
     for position, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
@@ -197,6 +199,7 @@ def _plan(func: Any) -> _Plan:
         overwrites=name in _OVERWRITE or out,
         gathers=name in _GATHER,
         scatters=name in _SCATTER,
+        puts=name in _PUT,
     )
 
 

@@ -80,6 +80,17 @@ def test_a_scatter_writes_what_it_is_given() -> None:
     assert (read, written) == (48 + 24, 48)
 
 
+@pytest.mark.parametrize("value", [0, torch.zeros(())])
+def test_one_value_put_where_a_mask_says_so_passes_over_everything(value: Any) -> None:
+    data, mask = torch.zeros(2, 3), torch.tensor([True, False, True])
+
+    def fill() -> None:
+        data[:, mask] = value
+
+    read, written = moved(fill)
+    assert (read, written) in [(24 + 3, 24), (24 + 3 + 4, 24)]  # the value may be a tensor
+
+
 def test_layers_move_what_torchstat_says() -> None:
     # VGG-16: features.0 and classifier.0, as torchstat prints MemRead(B) and MemWrite(B)
     assert moved(nn.Conv2d(3, 64, 3, padding=1), torch.zeros(1, 3, 224, 224)) == (609_280, 12_845_056)

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from .cost import NOTHING, Cost
 from .formula import Table, other
 from .rates import per_first_output, per_input, per_output, table
 from .sizes import elements, times_log2
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+
+_MASKS = (torch.bool, torch.uint8)
 
 
 def sort(values: Tensor, dim: int | None = -1) -> Cost:
@@ -51,6 +57,19 @@ def diagonal_sum(matrix: Tensor) -> Cost:
 def scattered(values: Tensor, accumulate: bool = True) -> Cost:
     """A sum for each value that is added to what is there; nothing where it replaces it."""
     return Cost(elementwise=values.numel()) if accumulate else NOTHING
+
+
+def put(data: Tensor, indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> Cost:
+    """As scattering; a masked fill counts as `masked_fill`, which torch from 2.15 on calls by that name."""
+    if is_masked_fill(indices, values, accumulate):
+        return Cost(elementwise=data.numel())
+    return scattered(values, accumulate)
+
+
+def is_masked_fill(indices: Sequence[Tensor | None], values: Tensor, accumulate: bool = False) -> bool:
+    """Whether `index_put` writes one value wherever one mask says so: its kernels then run `masked_fill`."""
+    given = [index for index in indices if index is not None]
+    return not accumulate and values.numel() == 1 and len(given) == 1 and given[0].dtype in _MASKS
 
 
 def bags(weight: Tensor, indices: Tensor) -> Cost:
@@ -164,7 +183,8 @@ TABLE: Table = {
     ),
     "aten::multinomial": other(sampled_categories, weights="self"),
     **table(other(scattered, values="source"), "index_add index_reduce put"),
-    **table(other(scattered), "index_put _index_put_impl _unsafe_index_put _unsafe_masked_index_put_accumulate"),
+    **table(other(put, data="self"), "index_put _index_put_impl _unsafe_index_put"),
+    **table(other(scattered), "_unsafe_masked_index_put_accumulate"),
     **table(other(scattered, values="index"), "scatter_add scatter_reduce scatter.reduce scatter.value_reduce"),
     **table(other(scattered, values="index"), "scatter_.reduce scatter_.value_reduce"),
     **table(other(scattered, values="index"), "scatter.reduce_out scatter.value_reduce_out"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -102,6 +104,11 @@ GATHERS = {
     "index_add": (lambda: x(4, 3).index_add(0, torch.tensor([0, 0]), x(2, 3)), 6),
     "index_put": (lambda: x(4).index_put((torch.tensor([0, 0]),), x(2)), 0),
     "index_put that adds": (lambda: x(4).index_put((torch.tensor([0, 0]),), x(2), accumulate=True), 2),
+    "index_put by a mask": (lambda: x(4).index_put((torch.tensor([True, False, True, False]),), x(2)), 0),
+    # One value: the kernels run `masked_fill`, also where torch does not call it by that name.
+    "index_put of one value": (lambda: x(4).index_put((torch.tensor([0, 1]),), x(1)), 0),
+    "index_put of one value by a mask": (lambda: x(4).index_put((torch.tensor([True, False, True, False]),), x(1)), 4),
+    "assignment by a mask": (lambda: operator.setitem(x(2, 3), (slice(None), torch.tensor([True, False, True])), 0), 6),
 }
 
 FREE = {
