@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from difflib import get_close_matches
 
 USUAL = (
@@ -24,7 +25,7 @@ DTYPES = frozenset(
     {
         *USUAL,
         *("half", "float", "double", "short", "int", "long"),
-        *("complex32", "chalf", "cfloat", "cdouble"),
+        *("complex32", "bcomplex32", "chalf", "cfloat", "cdouble"),
         *("uint16", "uint32", "uint64"),
         *(f"{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
         *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "float4_e2m1fn_x2"),
@@ -32,12 +33,13 @@ DTYPES = frozenset(
         *("bit", "bits1x8", "bits2x4", "bits4x2", "bits8", "bits16"),
     }
 )
-"""Every one of torch 2.6 and later; a test holds them against the installed one."""
+"""Every one of torch 2.6 to 2.14. Where torch is there, it may have more."""
 
 
 def unknown_dtype(name: str) -> str:
     """What is wrong with the name of a dtype, and what may be meant; empty where torch has one of that name."""
-    if name in DTYPES:
+    torch = sys.modules.get("torch")
+    if name in DTYPES or (torch is not None and isinstance(getattr(torch, name, None), torch.dtype)):
         return ""
     found = get_close_matches(name.lower(), USUAL, n=1)
     hint = f"did you mean {found[0]}?" if found else f"usual ones are {', '.join(USUAL)}"

@@ -13,6 +13,7 @@ import pytest
 from pytest_modelbudget.baseline import Entry, Key, save
 from pytest_modelbudget.reporting import compare as comparing
 from pytest_modelbudget.reporting import html
+from pytest_modelbudget.reporting.json import with_details
 from tests import browser as chromium
 from tests.benchmarks.html import model as large_model
 from tests.benchmarks.html import verdict as verdict_on
@@ -116,7 +117,7 @@ def driver(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def report(written: Path) -> Report:
-    return json.loads(written.joinpath("report.json").read_text("utf-8"))
+    return with_details(json.loads(written.joinpath("report.json").read_text("utf-8")))
 
 
 class Page:
