@@ -143,10 +143,11 @@ class Page:
         return self.driver.find_element("css selector", selector)
 
     def texts(self, selector: str) -> list[str]:
+        # What is not drawn yet (`content-visibility`) has no inner text.
         return [
             text.strip()
             for text in self.run(
-                f"return [...document.querySelectorAll({selector!r})].map(e => e.innerText ?? e.textContent)"
+                f"return [...document.querySelectorAll({selector!r})].map(e => e.innerText || e.textContent)"
             )
         ]
 
