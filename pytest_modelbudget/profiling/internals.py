@@ -95,6 +95,17 @@ def without_dispatch_modes() -> Iterator[None]:
             python_dispatch._push_mode(mode)
 
 
+def unwrapped(
+    tensor: torch.Tensor,
+    _is_wrapped: Callable[[torch.Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor,
+    _unwrap: Callable[[torch.Tensor], torch.Tensor] = torch._C._functorch.get_unwrapped,
+) -> torch.Tensor:
+    """The tensor inside of what the transforms of `torch.func` wrap around it, which has no storage to be seen."""
+    while _is_wrapped(tensor):
+        tensor = _unwrap(tensor)
+    return tensor
+
+
 def unset_default_device() -> None:
     """As if nobody had ever called `torch.set_default_device`.
 

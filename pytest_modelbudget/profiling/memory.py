@@ -281,8 +281,8 @@ def _died(storage: Any) -> None:
 def holder_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
     """What tells it from others, its bytes, and the object that lives as long as it does."""
     try:
-        storage = tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # sparse and opaque tensors, and those that `torch.func` wraps
+        storage = internals.unwrapped(tensor).untyped_storage()
+    except (NotImplementedError, RuntimeError):  # sparse and opaque tensors
         return id(tensor), stored_bytes(tensor), tensor
     return storage._cdata, storage.nbytes(), storage
 
@@ -326,14 +326,10 @@ def holding_of(module: torch.nn.Module) -> Holding:
     for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
         total = 0
         for tensor in _parts(tensor for table in tables for tensor in table.values() if tensor is not None):
-            if type(tensor) in _PLAIN and tensor.layout is torch.strided:  # nearly all
-                storage = tensor.untyped_storage()
-                key, size = storage._cdata, storage.nbytes()
-            elif isinstance(tensor, internals.UninitializedTensorMixin):
+            if isinstance(tensor, internals.UninitializedTensorMixin):
                 complete = False
                 continue
-            else:
-                key, size, _ = holder_of(tensor)
+            key, size, _ = holder_of(tensor)
             if key not in seen:
                 seen.add(key)
                 total += size

@@ -97,7 +97,11 @@ def states_and_bytes(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | 
 
     Those are what tensors of the same shapes would take; None where one is not all of its storage.
     """
-    return _of_plain_parts(parts) or (_states(parts), None)
+    try:
+        plain = _of_plain_parts(parts)
+    except NotImplementedError:  # a transform of `torch.func` has wrapped them
+        plain = None
+    return plain or (_states(parts), None)
 
 
 def _states(parts: Parts) -> dict[str, State]:
@@ -213,7 +217,7 @@ def check_initialized(tensor: Tensor, path: str, name: str) -> None:
 def _held(tensor: Tensor, *, is_parameter: bool, trainable: bool = False) -> _Held:
     elements = tensor.numel() * (2 if tensor.dtype in _PAIRS else 1)
     if type(tensor) in _PLAIN and tensor.layout is torch.strided:  # nearly all
-        storage = tensor.untyped_storage()
+        storage = internals.unwrapped(tensor).untyped_storage()
         stored: tuple[_Storage, ...] = (
             _Storage(storage._cdata, tensor.numel() * tensor.element_size(), storage.nbytes()),
         )

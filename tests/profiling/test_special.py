@@ -199,3 +199,42 @@ def test_an_operator_of_unknown_cost_is_named_and_counted(watch: Any) -> None:
     model = Model(lambda x: mystery(mystery(x)))
     watch(model, torch.randn(2))
     assert watch.profile(model).uncounted == {"modelbudget_tests::mystery": 2}
+
+
+def _ensemble(x: torch.Tensor) -> None:
+    parameters, buffers = torch.func.stack_module_state([nn.Linear(4, 8, bias=False) for _ in range(3)])
+    base = nn.Linear(4, 8, bias=False)
+    torch.func.vmap(lambda *state: torch.func.functional_call(base, state, (x,)))(parameters, buffers)
+
+
+def _transformed(transform: Callable[..., Any]) -> Callable[[torch.Tensor], None]:
+    def run(x: torch.Tensor) -> None:
+        model = nn.Linear(4, 8, bias=False)
+
+        def total(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(model, parameters, (x,)).sum()
+
+        transform(total, dict(model.named_parameters()), x)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "macs"),
+    [
+        # 2 rows of 4x8: 64 MACs; an ensemble of three.
+        (_ensemble, 3 * 64),
+        (_transformed(lambda total, p, x: torch.func.grad(total)(p, x)), 64),
+        (_transformed(lambda total, p, x: torch.func.vjp(total, p, x)), 64),
+        (_transformed(lambda total, p, x: torch.func.vmap(torch.func.grad(total), (None, 0))(p, x)), 64),
+    ],
+    ids=["ensemble", "grad", "vjp", "gradients of each sample"],
+)
+def test_modules_called_inside_transforms_with_wrapped_parameters(
+    watch: Any, run: Callable[[torch.Tensor], None], macs: int
+) -> None:
+    watch(run, torch.ones(2, 4))
+    (call,) = watch.observation.tracker.calls
+    assert sum(work.cost.macs for work in call.tree.work) == macs
+    ((figures, _),) = watch.observation.profiles(call.module, 2)
+    assert figures.params == 32  # as the module was called: of an ensemble, one of the three
