@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.profiling.memory import Account
+from pytest_modelbudget.profiling.shapes import shape_of, tensors_of
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ class Call:
     backward: dict[Path, list[Work]] = field(default_factory=dict)
     memory: Account = field(default_factory=Account)
     specification: Any = None
+
+    def note_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note what it was called with."""
+        tensors = list(tensors_of((args, kwargs)))
+        self.inputs = tuple(map(shape_of, tensors))
+        self.batch = self.inputs[0][0] if self.inputs and self.inputs[0] else None
+        self.device = tensors[0].device.type if tensors else ""
 
 
 class Entry:

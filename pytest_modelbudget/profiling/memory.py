@@ -10,8 +10,6 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.packed import holds_packed, packed_in
 from pytest_modelbudget.profiling.parameters import paths_of
@@ -20,13 +18,14 @@ from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    import torch
+
 Where = tuple[tuple[int, ...], str]
 """The path of modules and the operator that made a tensor."""
 
 NOWHERE: Where = ((), "")
 
 KINDS = ("parameters", "buffers", "gradients", "inputs", "activations", "temporaries")
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
 _PARAMETERS, _BUFFERS, _GRADIENTS, _INPUTS, _FORWARD, _BACKWARD = range(6)
 
 
@@ -156,7 +155,7 @@ class Account:
             self.made((tensor,), where, backward=backward)
             return
         kind = _BACKWARD if backward else _FORWARD
-        self._birth(Storage(holder, _died), holder._cdata, holder.nbytes(), kind, where)
+        self._birth(Storage(holder, self._on_death), holder._cdata, holder.nbytes(), kind, where)
         if self._alive > self._peak:
             self._compare(where, kind)
 

@@ -20,7 +20,7 @@ from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
 from pytest_modelbudget.profiling.memory import Account, Holding, holding_of
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
-from pytest_modelbudget.profiling.shapes import shape_of, shapes_of, tensors_of
+from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -321,7 +321,7 @@ class ModuleTracker:
         entry = stack[-1]
         is_outermost = len(stack) == 1 and entry.path == entry.call.path
         if is_outermost:
-            note_inputs(entry.call, args, kwargs)
+            entry.call.note_inputs(args, kwargs)
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
         outputs = shapes_of(output)
         is_followed = module._forward_hooks or internals.has_other_forward_hooks()
@@ -472,14 +472,6 @@ class ModuleTracker:
     def _span_of(self, node: Any) -> tuple[Call, Path] | None:
         index = bisect_right(self._starts, node._sequence_nr()) - 1
         return self._spans[index] if index >= 0 else None
-
-
-def note_inputs(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Note what an outermost call was given."""
-    tensors = list(tensors_of((args, kwargs)))
-    call.inputs = tuple(map(shape_of, tensors))
-    call.batch = call.inputs[0][0] if call.inputs and call.inputs[0] else None
-    call.device = tensors[0].device.type if tensors else ""
 
 
 def is_hooked_backward(module: torch.nn.Module) -> bool:

@@ -17,7 +17,7 @@ from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract.log import Did, Entered, Log
 from pytest_modelbudget.profiling.calls import Entry
 from pytest_modelbudget.profiling.memory import Account, Holding, Storage
-from pytest_modelbudget.profiling.modules import ModuleTracker, note_inputs
+from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.shapes import shapes_of
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class LoggingTracker(RunTracker):
     def returned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The outermost call is over."""
         entry = self._open[0]
-        note_inputs(entry.call, args, kwargs)
+        entry.call.note_inputs(args, kwargs)
         entry.frame = None  # it would keep what the module returned
 
     def watch(self) -> None:
