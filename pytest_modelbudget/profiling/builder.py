@@ -75,11 +75,15 @@ class ProfileBuilder:
         outside: Iterable[tuple[str, list[Work]]] = (),
         backward: dict[Path, list[Work]] | None = None,
         memory: Account | None = None,
+        beside: int = 0,
         inputs: tuple[Shape, ...] = (),
         batch: int | None = None,
         device: str = "",
     ) -> Profile:
-        """The profile of what `trees`, each at a path, and `outside` and `backward` hold together."""
+        """The profile of what `trees`, each at a path, and `outside` and `backward` hold together.
+
+        `beside` is what the model holds that `memory`, of a part of it, knows nothing of: in bytes.
+        """
         rows = {path: _Row() for path in self._anatomy.numbers}
         uncounted: Unknown = defaultdict(Counter)
         ran: list[Work] = []
@@ -96,7 +100,7 @@ class ProfileBuilder:
             if rows[path].calls:
                 for name in names:
                     uncounted[path][name] += rows[path].calls
-        peak = None if memory is None or self._flops_per_mac is None else memory.peak()
+        peak = None if memory is None or self._flops_per_mac is None else memory.peak().with_held(beside)
         for chain, made in () if peak is None else peak.made.items():
             rows[self._path_of_chain(chain)].made += made
         # Parents come before their children: backwards, each row is complete when its parent takes it in.
@@ -122,7 +126,7 @@ class ProfileBuilder:
             activations=root.activations,
             read=root.read,
             written=root.written,
-            **({} if memory is None or peak is None else self._memory(peak, memory.course())),
+            **({} if memory is None or peak is None else self._memory(peak, memory.course().with_held(beside))),
             uncounted=dict(sorted(sum(uncounted.values(), Counter()).items())),
             uncounted_in={path: dict(sorted(names.items())) for path, names in sorted(uncounted.items())},
             operators={}
@@ -139,6 +143,11 @@ class ProfileBuilder:
             calls=max(root.calls, 1) if trees or outside else 0,
             notes=self._anatomy.notes,
         )
+
+    def size_beside(self, path: str) -> int:
+        """The bytes of what the model holds beside the part at `path`."""
+        states = self._anatomy.states
+        return states[""].size - states[path].size
 
     def _memory(self, peak: Peak, course: Course) -> dict[str, Any]:
         chain, operator = peak.where

@@ -5,6 +5,7 @@ Storages, not tensors: views share them, and they survive the hidden copies that
 
 from __future__ import annotations
 
+import sys
 import weakref
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -17,6 +18,7 @@ from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
 
     import torch
 
@@ -45,6 +47,11 @@ class Peak(NamedTuple):
     where: Where
     made: dict[tuple[int, ...], int]
 
+    def with_held(self, held: int) -> Peak:
+        """The same where a model held more parameters, of as many bytes, all the while."""
+        by_kind = {**self.by_kind, "parameters": self.by_kind["parameters"] + held}
+        return self._replace(bytes=self.bytes + held, by_kind=by_kind) if held else self
+
 
 Sample = tuple[int, int, tuple[int, ...]]
 """The how manyth storage of the call was made, how many bytes were alive then, and the path of the module."""
@@ -61,6 +68,11 @@ class Course(NamedTuple):
     samples: tuple[Sample, ...]
     births: int
     in_forward: int
+
+    def with_held(self, held: int) -> Course:
+        """The same where as many bytes more were alive all the while."""
+        samples = tuple([(birth, alive + held, path) for birth, alive, path in self.samples]) if held else self.samples
+        return self._replace(samples=samples)
 
 
 _SAMPLES = 256
@@ -114,6 +126,10 @@ class Account:
         self._samples: list[Sample] = []
         self._step = self._due = 1
         self._births_in_forward = 0
+        self._settled: tuple[Peak, Course] | None = None
+        """What it was before the latest of what `later` was told, for as long as no backward pass has followed."""
+        self.around: tuple[Account, ...] = ()
+        """Those of the stretches that the call is a part of."""
 
     def open(self, holding: Holding, gradients: Iterable[torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
         """The call begins: parameters, buffers, gradients and inputs are alive."""
@@ -138,7 +154,7 @@ class Account:
         self._alive = sum(self._live)
 
     def made(
-        self, tensors: Iterable[torch.Tensor], where: Where, *, backward: bool = False, transient: int = 0
+        self, tensors: tuple[torch.Tensor, ...], where: Where, *, backward: bool = False, transient: int = 0
     ) -> None:
         """An operator made these, and held `transient` bytes more until it returned them."""
         kind = _BACKWARD if backward else _FORWARD
@@ -146,6 +162,17 @@ class Account:
             self._follow(tensor, kind, where)
         if self._alive + transient > self._peak:
             self._compare(where, kind, transient)
+        for account in self.around:
+            account.made(tensors, where, backward=backward, transient=transient)
+
+    def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int) -> None:
+        """The test made these after the call: the loss, if a backward pass of the call follows, else no work of it."""
+        settled = self._settled or (self.peak(), self.course())
+        around, self.around = self.around, ()
+        self.made(tensors, where, transient=transient)
+        self._settled, self.around = settled, around
+        for account in around:
+            account.later(tensors, where, transient)
 
     def made_alone(self, tensor: torch.Tensor, where: Where, backward: bool) -> None:
         """As `made`, for a tensor whose storage nobody can have seen before."""
@@ -158,6 +185,8 @@ class Account:
         self._birth(Storage(holder, self._on_death), holder._cdata, holder.nbytes(), kind, where)
         if self._alive > self._peak:
             self._compare(where, kind)
+        for account in self.around:
+            account.made((tensor,), where, backward=backward)
 
     def born(self, storages: Iterable[tuple[int, Storage]], where: Where, backward: bool, transient: int) -> None:
         """As `made`, told later: of new storages with their bytes, which somebody follows until they die."""
@@ -169,6 +198,7 @@ class Account:
 
     def _birth(self, storage: Storage, key: int, size: int, kind: int, where: Where) -> None:
         self._births = birth = self._births + 1
+        self._settled = None
         self._followed[key] = storage
         storage.account = self
         storage.facts = _make(_Facts, (key, size, kind, birth, where))
@@ -200,6 +230,8 @@ class Account:
 
     def peak(self) -> Peak:
         """The peak so far."""
+        if self._settled is not None:
+            return self._settled[0]
         live = dict(enumerate(self._at_peak))
         temporaries = sum(self._short_lived.values())
         return Peak(
@@ -227,6 +259,8 @@ class Account:
 
     def course(self) -> Course:
         """What was alive over the course of the call so far."""
+        if self._settled is not None:
+            return self._settled[1]
         births = [birth for birth, _, _ in self._samples]
         start, end = bisect_left(births, self._peak_birth), bisect_right(births, self._peak_birth)
         peak = (self._peak_birth, self._peak, self._where[0])
@@ -267,10 +301,53 @@ class Account:
         if birth > self._peak_birth:
             return  # was not there at the peak
         self._gone.append(facts)
-        if (kind == _FORWARD and self._in_forward) or (
+        if (kind == _FORWARD and self._is_in_forward()) or (
             kind == _BACKWARD and internals.current_autograd_node() is not None
         ):
             self._short_lived[kind] += size
+
+    def _is_in_forward(self) -> bool:
+        return self._in_forward
+
+
+class Stretch(Account):
+    """The memory of what the methods of a model do outside its calls, over the whole test: that has no end.
+
+    Args:
+        frame: of the outermost of those methods that are running.
+        on_death: as that of `Account`.
+    """
+
+    def __init__(self, frame: FrameType, on_death: Callable[[Any], None] | None = None) -> None:
+        super().__init__(on_death)
+        self.under(frame)
+
+    def under(self, frame: FrameType) -> None:
+        """What follows happens under this frame, which is not held: it would keep what the method returns."""
+        self._frame, self._code = id(frame), frame.f_code
+
+    def given(self, tensors: Iterable[torch.Tensor]) -> None:
+        """A part is called with these: what is new among them was an input of the method."""
+        for tensor in _parts(tensors):
+            self._follow(tensor, _INPUTS, NOWHERE)
+        if self._alive > self._peak:
+            self._compare(NOWHERE)
+
+    def made(
+        self, tensors: tuple[torch.Tensor, ...], where: Where, *, backward: bool = False, transient: int = 0
+    ) -> None:
+        """As of any account; where the forward ends is known only when the backward begins."""
+        super().made(tensors, where, backward=backward, transient=transient)
+        if not backward:
+            self._births_in_forward = self._births
+
+    def _is_in_forward(self) -> bool:
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None:
+            if id(frame) == self._frame and frame.f_code is self._code:
+                return True
+            frame = frame.f_back
+        return False
 
 
 def _died(storage: Any) -> None:

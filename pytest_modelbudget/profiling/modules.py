@@ -18,12 +18,13 @@ from torch.compiler import is_compiling
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
-from pytest_modelbudget.profiling.memory import Account, Holding, holding_of
+from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
+from pytest_modelbudget.profiling.memory import Account, Holding, Stretch, holding_of
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import FrameType
 
     from pytest_modelbudget.profiling.profile import Shape
@@ -105,6 +106,8 @@ class ModuleTracker:
         self.calls: list[Call] = []
         self.outside: dict[Path, list[Work]] = {}
         """Work outside every module call, by the modules whose methods were on the call stack (innermost first)."""
+        self.stretches: dict[int, Stretch] = {}
+        """The memory of that, for each of those modules."""
         self.orphan_backward: list[Work] = []
         """Work of a backward pass whose forward ran in no module."""
         self.unseen: dict[int, None] = {}
@@ -117,6 +120,8 @@ class ModuleTracker:
         self._on_return = on_return
         self._on_outside = on_outside
         self._on_unseen = on_unseen
+        self._on_death: Callable[[Any], None] | None = None
+        """What accounts are told instead of that a storage is gone."""
         self._thread = threading.get_ident()
         self._stacks: dict[int, list[Entry]] = {self._thread: []}
         self._trees: dict[tuple[Any, ...], CallTree] = {}
@@ -192,17 +197,55 @@ class ModuleTracker:
         if node is not None:
             self._book_backward(work, node, made, operator, transient)
             return
-        selves = self._methods_on_stack(frame)
-        if selves is None:
+        methods = self._methods_on_stack(frame)
+        if methods is None:
             return
+        selves = tuple(methods)
         if selves not in self.outside:
             self.outside[selves] = []
             if self._on_outside is not None:
                 self._on_outside(selves)
         if work is not None:
             self.outside[selves].append(work)
-        if made and self.calls and torch.is_grad_enabled():  # the loss: alive until the backward pass is over
-            self.calls[-1].memory.made(made, ((), operator), transient=transient)
+        if made:
+            self._book_memory(methods, made, operator, transient)
+
+    def _book_memory(
+        self, methods: Mapping[int, FrameType], made: tuple[torch.Tensor, ...], operator: str, transient: int
+    ) -> None:
+        stretches = self._stretches_of(methods)
+        for stretch in stretches:
+            stretch.made(made, (tuple(methods)[::-1], operator), transient=transient)
+        if torch.is_grad_enabled():  # a loss, perhaps
+            for account in self._latest():
+                if account not in stretches:
+                    account.later(made, ((), operator), transient)
+
+    def _latest(self) -> Iterable[Account]:
+        """The memory of the latest call, or of all that ran where nothing was called."""
+        if not self.calls:
+            return self.stretches.values()
+        memory = self.calls[-1].memory
+        return (memory, *memory.around)
+
+    def _stretches_of(self, methods: Mapping[int, FrameType]) -> tuple[Stretch, ...]:
+        """The memory of the modules whose `methods` are running."""
+        stretches = []
+        for number, frame in methods.items():
+            given = tensors_of(arguments_of(frame))
+            module = self.numbers.module(number)
+            assert module is not None
+            stretch = self.stretches.get(number)
+            if stretch is None:
+                stretch = self.stretches[number] = Stretch(frame, self._on_death)
+                stretch.open(self._holding(module, number), self._gradients(module), given)
+            else:
+                stretch.under(frame)
+                if not self._holdings[number].complete:
+                    stretch.hold(self._holding(module, number))
+                stretch.given(given)
+            stretches.append(stretch)
+        return tuple(stretches)
 
     def running(self, frame: FrameType | None) -> Entry | None:
         """The innermost call around `frame`, to which work may be added; None: let `book` decide."""
@@ -232,8 +275,8 @@ class ModuleTracker:
         if span is None:
             if work is not None:
                 self.orphan_backward.append(work)
-            if made and self.calls:
-                self.calls[-1].memory.made(made, ((), operator), backward=True, transient=transient)
+            for account in self._latest() if made else ():
+                account.made(made, ((), operator), backward=True, transient=transient)
             return
         call, path = span
         if work is not None:
@@ -300,11 +343,16 @@ class ModuleTracker:
             # Activation checkpointing runs modules again inside the backward pass of the call they belong to.
             call, path = span
             return call, (*path[: path.index(number)], number) if number in path else (*path, number)
-        call = Call(number, self._methods_on_stack(frame) or (), memory=self._account())
+        methods = self._methods_on_stack(frame) or {}
+        call = Call(number, tuple(methods), memory=Account(self._on_death))
         call.path = (number,)
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
         call.memory.open(self._holding(module, number), self._gradients(module), tensors_of((args, kwargs)))
+        methods.pop(number, None)  # its own method calls it, as that which generates does: the call is the work
+        for stretch in self._stretches_of(methods):
+            stretch.given(tensors_of((args, kwargs)))
+            call.memory.around += (stretch,)
         if self._on_call is not None:
             self._on_call(call, module, args, kwargs)
         return call, call.path
@@ -334,9 +382,6 @@ class ModuleTracker:
         entry.returned = Returned(id(frame), frame.f_code, inputs, outputs)
         entry.module = entry.frame = None
         self._mark_leaving(stack[:-1], is_hooked_backward(module))
-
-    def _account(self) -> Account:
-        return Account()
 
     def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:
         return (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
@@ -445,19 +490,20 @@ class ModuleTracker:
         self._traced = None
         return False
 
-    def _methods_on_stack(self, frame: FrameType | None) -> Path | None:
-        """The modules whose methods are running, innermost first; None while a module is being constructed."""
-        modules = []
+    def _methods_on_stack(self, frame: FrameType | None) -> dict[int, FrameType] | None:
+        """The modules whose methods are running, innermost first, with the frame of the outermost method of each.
+
+        None while a module is being constructed.
+        """
+        methods = {}
         while frame is not None and frame is not self._base:
-            module = _module_of_method(frame)
+            module = module_of_method(frame)
             if module is not None:
                 if frame.f_code.co_name == "__init__":
                     return None  # initialising weights is no work of the model
-                number = self.numbers[module]
-                if number not in modules:
-                    modules.append(number)
+                methods[self.numbers[module]] = frame
             frame = frame.f_back
-        return tuple(modules)
+        return methods
 
     # -- autograd -----------------------------------------------------------------------------------------------
 
@@ -482,24 +528,3 @@ def is_hooked_backward(module: torch.nn.Module) -> bool:
 def _is_among(running: set[int], entry: Entry, frame: FrameType) -> bool:
     """Whether a call, or a hook of its module after it, is around `frame`, below which those frames are running."""
     return id(entry.frame) in running if entry.returned is None else entry.returned.is_around(frame)
-
-
-_OPTIMIZED = 0x3  # CO_OPTIMIZED | CO_NEWLOCALS: the locals of a function, not of a module or class body
-
-
-def _module_of_method(frame: FrameType) -> torch.nn.Module | None:
-    """The `self` of a method of a module, whatever it is called, or None."""
-    code = frame.f_code
-    if not code.co_argcount or code.co_flags & _OPTIMIZED != _OPTIMIZED:
-        return None
-    variables = frame.f_locals
-    owner = variables.get(code.co_varnames[0])
-    # Before Python 3.13 reading f_locals leaves a copy of the locals in the frame, which would keep the tensors of a
-    # test alive. It is emptied again, unless somebody else asked for it: then it is held by more than the frame,
-    # this function and the argument of getrefcount.
-    if sys.version_info < (3, 13) and sys.getrefcount(variables) <= 3:
-        variables.clear()
-    if not issubclass(type(owner), torch.nn.Module):
-        return None
-    # A function of a module is no method of it: a test that takes one, for example.
-    return owner if code.co_varnames[0] == "self" or hasattr(type(owner), code.co_name) else None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pytest_modelbudget.profiling.calls import Call, CallTree, Path, Work
+    from pytest_modelbudget.profiling.memory import Account
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Profile, Shape
 
@@ -225,18 +226,34 @@ class Observation:
             for call, _, _ in parts:
                 for chain, works in call.backward.items():
                     backward.setdefault(chain, []).extend(works)
+            memory, beside = max(
+                self._accounts_of(builder, parts),
+                key=lambda found: found[0].peak().bytes + found[1],
+                default=(None, 0),
+            )
             first = parts[0][0] if parts else None
             profile = builder.build(
                 [(tree, path) for _, tree, path in parts],
                 outside=outside,
                 backward=backward,
-                memory=max((call.memory for call, _, _ in parts), key=lambda memory: memory.peak().bytes, default=None),
+                memory=memory,
+                beside=beside,
                 inputs=first.inputs if first else (),
                 batch=first.batch if first else None,
                 device=first.device if first else "",
             )
             found.append((profile, 1))
         return found or [(builder.build([]), 0)]
+
+    def _accounts_of(
+        self, builder: ProfileBuilder, parts: list[tuple[Call, CallTree, str]]
+    ) -> Iterator[tuple[Account, int]]:
+        """The memory of what parts of a model did, and the bytes that the rest of the model holds meanwhile."""
+        for call, _, path in parts:
+            yield call.memory, builder.size_beside(path)
+        for number, stretch in self.tracker.stretches.items():
+            if number in builder.paths:
+                yield stretch, builder.size_beside(builder.paths[number][0])
 
     def together(self, number: int, flops_per_mac: int) -> Profile:
         """All calls of a model and all other work of its parts in one profile.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
@@ -80,6 +81,152 @@ def test_each_call_has_a_peak_of_its_own(watch: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_what_a_test_does_after_a_call_is_no_memory_of_it(watch: Any) -> None:
+    linear = nn.Linear(10, 20, bias=False)
+
+    def body() -> None:
+        output = linear(torch.randn(3, 10))
+        assert (torch.ones(1000, 1000) + output.sum()).isfinite().all()
+
+    watch(body)
+    profile = watch.profile(linear)
+    by_kind(profile, parameters=800, inputs=120, activations=240)
+    assert profile.memory_course.storages == 2
+
+
+def test_a_loss_counts_where_its_backward_pass_follows(watch: Any) -> None:
+    linear = nn.Linear(10, 20, bias=False)
+    watch(lambda: (linear(torch.randn(3, 10)).unsqueeze(0) * torch.ones(1000, 1, 1)).sum().backward())
+    profile = watch.profile(linear)
+    # Beside the weights, the input and the output: the ones, their product with the output, and the sum, as it is made.
+    # In the backward pass the product is gone, but a gradient of its size is there: expanded from one number, times
+    # the ones. The ones, the sum and its gradient are there, too.
+    assert profile.memory == 800 + 120 + 240 + 4000 + 240_000 + 4 + 4
+
+
+def test_what_follows_a_backward_pass_does_not_count(watch: Any) -> None:
+    linear = nn.Linear(10, 20, bias=False)
+
+    def step() -> None:
+        linear(torch.randn(3, 10)).sum().backward()
+
+    def step_and_more() -> None:
+        step()
+        torch.ones(1000, 1000).sum()
+
+    watch(step)
+    alone = watch.profile(linear).memory
+    linear.weight.grad = None
+    watch(step_and_more)
+    assert [(profile.memory, count) for profile, count in watch.profiles(linear)] == [(alone, 2)]
+
+
+class Encoder(nn.Module):
+    """40,000 bytes of weights and 20,000 more; a sample has 400."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(100, 100, bias=False)
+        self.second = nn.Linear(100, 50, bias=False)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(x)
+
+
+WEIGHTS = 60_000
+AT_RELU = 3 * 400
+"""What goes in, what the first layer returned, and what is made of that."""
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_method_holds_all_of_the_model_and_what_is_alive_between_its_parts(watch: Any, grad: bool) -> None:
+    model = Encoder()
+    with torch.set_grad_enabled(grad):
+        watch(model.encode, torch.randn(1, 100))
+    profile = watch.profile(model)
+    by_kind(profile, parameters=WEIGHTS, inputs=400, temporaries=400 + (not grad) * 400, activations=grad * 400)
+    assert profile.memory_at == ("", "aten::relu")
+
+
+def test_a_part_that_is_called_alone_has_the_rest_of_the_model_beside_it(watch: Any) -> None:
+    model = Encoder()
+    watch(model.second, torch.randn(1, 100))
+    watch.observation.look_at(model)
+    profile = watch.profile(model)
+    by_kind(profile, parameters=WEIGHTS, inputs=400, activations=200)
+    assert max(alive for _, alive, _ in profile.memory_course.points) == profile.memory
+
+
+class OwnCall(Encoder):
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.linear(torch.nn.functional.linear(x, self.first.weight).relu(), self.second.weight)
+
+
+class PassesOn(nn.Module):
+    """As libraries wrap models: with a `__call__` of their own, and weights beside those of the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.online = Encoder()
+        self.averaged = Encoder()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.averaged(x)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(("model", "weights"), [(OwnCall(), WEIGHTS), (PassesOn(), 2 * WEIGHTS)])
+def test_a_call_of_its_own_making_holds_all_of_the_model(
+    watch: Any, model: nn.Module, weights: int, device: str
+) -> None:
+    with torch.no_grad():
+        watch(model, torch.randn(1, 100))
+    assert watch.profile(model).memory == weights + AT_RELU
+    assert profile(model, torch.randn(1, 100), device=device).memory == weights + AT_RELU
+
+
+def test_the_backward_pass_of_a_call_of_its_own_making_counts(watch: Any) -> None:
+    model = OwnCall()
+    watch(lambda: model(torch.randn(1, 100)).sum().backward())
+    # The gradients are as large as the weights. Alive as that of the first weight is made: the input and the gradient
+    # of what the first layer returned; how much else of a sample's size is still there is up to autograd.
+    least = 2 * WEIGHTS + 2 * 400
+    assert least <= watch.profile(model).memory <= least + 4 * 400
+
+
+def test_two_wrappers_around_a_call_each_hold_what_is_theirs(watch: Any) -> None:
+    inner = PassesOn()
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+            self.head = nn.Linear(50, 10, bias=False)
+
+        def predict(self, x: Tensor) -> Tensor:
+            return self.head(self.inner(x))
+
+    outer = Outer()
+    with torch.no_grad():
+        watch(outer.predict, torch.randn(1, 100))
+    assert watch.profile(inner).memory == 2 * WEIGHTS + AT_RELU
+    assert watch.profile(outer).memory == 2 * WEIGHTS + 2000 + AT_RELU
+    assert watch.profile(inner.averaged).memory == WEIGHTS + AT_RELU
+
+
+def test_what_a_method_returned_is_not_kept(watch: Any) -> None:
+    model = OwnCall()
+
+    def body() -> bool:
+        storage = weakref.ref(model(torch.randn(1, 100)).untyped_storage())
+        return storage() is None
+
+    assert watch(body)
+
+
 def test_buffers_and_lazy_parameters_count(watch: Any) -> None:
     norm = nn.Sequential(nn.LazyLinear(4), nn.BatchNorm1d(4)).eval()
     with torch.no_grad():

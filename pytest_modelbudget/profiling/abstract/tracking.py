@@ -16,7 +16,7 @@ from torch import Size, Tensor
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.abstract.log import Did, Entered, Log
 from pytest_modelbudget.profiling.calls import Entry
-from pytest_modelbudget.profiling.memory import Account, Holding, Storage
+from pytest_modelbudget.profiling.memory import Holding, Storage
 from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.shapes import shapes_of
 
@@ -120,6 +120,7 @@ class LoggingTracker(RunTracker):
 
     def __init__(self) -> None:
         super().__init__()
+        self._on_death = self.log.append
         self._is_told = True
         """Whether all that has happened since the first call began is in the log."""
         self._began: list[tuple[Call, tuple[int, ...], tuple[Storage, ...]]] = []
@@ -144,7 +145,8 @@ class LoggingTracker(RunTracker):
     def watch(self) -> None:
         """Log what happens from now on, if that may be done."""
         modules = [entry.module for entry in self._open if entry.module is not None]
-        self.logged[:] = modules if len(modules) == len(self._open) else []  # else a hook after a call is running
+        is_simple = len(modules) == len(self._open) and not (modules and self._open[0].call.memory.around)
+        self.logged[:] = modules if is_simple else []  # else a hook after a call is running, or a method around it
 
     def read(self) -> None:
         """Sort what has been logged into calls."""
@@ -166,9 +168,6 @@ class LoggingTracker(RunTracker):
 
     def _hooks(self) -> Hooks:
         return _logging_hooks(self)
-
-    def _account(self) -> Account:
-        return Account(self.log.append)
 
     def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:  # noqa: ARG002
         return ()  # of twins
