@@ -242,6 +242,7 @@ def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Setting
         attention=settings.attention,
         device=limit.device or settings.device,
         metric=limit.metric,
+        per=limit.per,
         inputs=limit.inputs,
         fallback=settings.inputs,
     )

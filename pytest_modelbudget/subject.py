@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from pytest_modelbudget.budget import Per
 from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
 from pytest_modelbudget.metrics import Source
 from pytest_modelbudget.profiling.observation import WRAPPED
@@ -280,6 +281,7 @@ class Subjects:
         attention: str,
         device: str,
         metric: Metric,
+        per: Per,
         inputs: Inputs | None,
         fallback: str | None,
     ) -> Calls:
@@ -292,6 +294,7 @@ class Subjects:
             device: where, or `auto`.
             metric: what is asked for. Where it takes a backward pass and the test ran none, the calls are repeated with
                 one; to be timed they are repeated where the test ran them, unless `device` says otherwise.
+            per: what the limit is for.
             inputs: what the limit says to call the model with.
             fallback: the fixture with what to call it with where nobody says.
 
@@ -313,13 +316,16 @@ class Subjects:
         if latency and device == "auto":
             device = next((profile.device for profile, _ in profiles if profile.device not in ("", "meta")), "cpu")
         # limits keep their inputs alive
-        key = (subject.number, device, backward, latency, None if called else id(inputs))
+        lacks = called and self._lacks_work(subject, metric, per)
+        key = (subject.number, device, backward, latency, lacks, None if called else id(inputs))
         if key not in self._repeated:
             how = How(device, flops_per_mac, backward, self._root, attention=attention)
             if latency:
                 how = how._replace(latency=True, announce=partial(self._announce, subject, device), notes=self._notes())
             self._repeated[key] = (
-                self._repeat(subject, how) if called else self._own_call(subject, how, inputs=inputs, fallback=fallback)
+                self._repeat(subject, how, metric, per)
+                if called
+                else self._own_call(subject, how, inputs=inputs, fallback=fallback)
             )
         return self._repeated[key]
 
@@ -376,13 +382,18 @@ class Subjects:
             pass
         raise SubjectError(f"{who} names {name!r}, which is no fixture that this test can use", invalid=True)
 
-    def _repeat(self, subject: Subject, how: How) -> Calls:
+    def _repeat(self, subject: Subject, how: How, metric: Metric, per: Per) -> Calls:
         model = self._module(subject.number)
         observation = self._observation
-        if any(observation.contains(subject.number, selves[0]) for selves, _ in observation.outside()):
+        if self._lacks_work(subject, metric, per):
+            way_out = (
+                f'limit the time of a call, with per="call", or call {type(model).__name__} itself in the test'
+                if how.latency
+                else 'use device="auto"'
+            )
             raise SubjectError(
                 f"part of the work of {type(model).__name__} ran in its methods, outside module calls, and cannot be "
-                f'repeated on {how.where}: use device="auto"',
+                f"repeated on {how.where}: {way_out}",
                 invalid=True,
             )
         distinct: dict[tuple[Any, ...], tuple[Call, int]] = {}
@@ -412,6 +423,23 @@ class Subjects:
         if parts:
             profiles += repeated(model, parts, how)
         return profiles
+
+    def _lacks_work(self, subject: Subject, metric: Metric, per: Per) -> bool:
+        """Whether methods did what is asked for outside module calls, so that these repeated are not all of it."""
+        observation = self._observation
+        works = [
+            work
+            for selves, works in observation.outside()
+            if observation.contains(subject.number, selves[0])
+            for work in works
+        ]
+        if metric.source is Source.CLOCK and per is not Per.TEST:
+            # A call has a time of its own, whatever a method that makes many of them, to generate, does in between.
+            called = [observation.unwrapped(call.module) for call in observation.tracker.calls]
+            return bool(works) and subject.number not in called
+        if metric.portable:  # what follows from contractions alone
+            return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
+        return bool(works)
 
     def _announce(self, subject: Subject, device: str) -> None:
         """A line on the terminal: what takes long should not look as if it hung."""

@@ -109,6 +109,26 @@ def test_over(net): {how}
     assert ", on cpu with " in run.failure("test_over")
 
 
+def test_calls_that_a_method_makes_are_timed_each(suite: Suite):
+    run = suite(
+        f"""{NET}
+Net.generate = lambda self, x: self(self(x).relu().repeat(1, 2)[:1]).argmax()
+@pytest.mark.max_latency({AN_HOUR})
+def test_within(net): net.generate(batch())
+@pytest.mark.max_latency({NOTHING})
+def test_over(net): net.generate(batch())
+@pytest.mark.max_latency({AN_HOUR}, per="test")
+def test_all(net): net.generate(batch())
+"""
+    )
+    run.result.assert_outcomes(passed=1, failed=2)
+    assert run.headline("test_over").startswith("max_latency: Net ")
+    assert run.headline("test_all") == (
+        "max_latency: part of the work of Net ran in its methods, outside module calls, and cannot be repeated on "
+        'cpu: limit the time of a call, with per="call", or call Net itself in the test'
+    )
+
+
 def test_what_nobody_calls_is_called_with_inputs(suite: Suite):
     run = suite(
         f"""{NET}
