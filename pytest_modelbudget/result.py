@@ -125,6 +125,7 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
         "reason": verdict.reason,
         "unknown": dict(verdict.unknown),
         "straddles": verdict.straddles,
+        "notes": list(verdict.notes),
         "source": {"text": limit.source.text, "location": limit.source.location, "direct": limit.source.direct},
     }
 

@@ -6,8 +6,7 @@ import contextlib
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property, partial
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import torch
@@ -16,13 +15,13 @@ from torch import nn
 from pytest_modelbudget.budget import Per
 from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
 from pytest_modelbudget.metrics import Source
-from pytest_modelbudget.profiling.observation import WRAPPED
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
+from pytest_modelbudget.values import kind_of, modules_in, part_of, parts_of, values_of
 from pytest_modelbudget.verdict import SHARED_MACHINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.calling import Arguments, Calls
@@ -61,8 +60,8 @@ class Subjects:
         """The parts of models that cannot be measured yet, and why."""
         self._repeated: dict[tuple[Any, ...], Calls] = {}
         self._known: dict[int, str] = {}
-        for name, value in _values_of(item):
-            for place, module in _modules_in(value):
+        for name, value in values_of(item):
+            for place, module in modules_in(value):
                 number = self._look_at(module)
                 if number is not None:
                     self._known.setdefault(number, name + place)
@@ -223,14 +222,14 @@ class Subjects:
             return None
         if not isinstance(model, nn.Module) or len(inputs) > 1:
             raise SubjectError(
-                f"the hook pytest_modelbudget_model returned {_kind_of(answer)}: return an nn.Module, "
+                f"the hook pytest_modelbudget_model returned {kind_of(answer)}: return an nn.Module, "
                 "or a tuple of one and what to call it with",
                 invalid=True,
             )
         return model, inputs[0] if inputs else None
 
     def _named(self, name: str) -> nn.Module:
-        values = dict(_values_of(self._item))
+        values = dict(values_of(self._item))
         first, *rest = name.split(".")
         if first == "self" and rest:
             first, *rest = f"self.{rest[0]}", *rest[1:]
@@ -243,19 +242,19 @@ class Subjects:
             value = getattr(self._item.instance, first[5:])  # type: ignore[attr-defined]  # it may be a property
         path = first
         for part in rest:
-            found = _part_of(value, part)
+            found = part_of(value, part)
             if found is None:
-                parts = ", ".join(_parts_of(value))
+                parts = ", ".join(parts_of(value))
                 raise SubjectError(
                     f'model="{name}": {path} ({type(value).__name__}) has no {part}'
                     f"{f', it has {parts}' if parts else ''}",
                     invalid=True,
                 )
             value, path = found, f"{path}.{part}"
-        modules = list(_modules_in(value))
+        modules = list(modules_in(value))
         if len(modules) != 1:
             several = ", ".join(f'model="{path}{place}"' for place, _ in modules)
-            what = f"holds several: write one of {several}" if several else f"is no nn.Module but {_kind_of(value)}"
+            what = f"holds several: write one of {several}" if several else f"is no nn.Module but {kind_of(value)}"
             raise SubjectError(f'model="{name}" {what}', invalid=True)
         return modules[0][1]
 
@@ -340,22 +339,25 @@ class Subjects:
                 f"{type(model).__name__} was not called in the block: call it there, or say with inputs= what to call "
                 "it with"
             )
-        (args, kwargs), notes = self._arguments(model, inputs, fallback)
+        said = self._arguments(model, inputs, fallback)
+        args, kwargs = said or self._dummy_inputs(model)
         profiles = run(model, args, kwargs, how)
-        return [(replace(profile, notes=(*profile.notes, *notes)), count) for profile, count in profiles]
+        return profiles if said else [(_with_dummy_inputs(profile), count) for profile, count in profiles]
 
-    def _arguments(
-        self, model: nn.Module, inputs: Inputs | None, fallback: str | None
-    ) -> tuple[Arguments, tuple[str, ...]]:
-        """What to call a model with, and what a reader of the figures must know of it."""
+    def _arguments(self, model: nn.Module, inputs: Inputs | None, fallback: str | None) -> Arguments | None:
+        """What to call a model with, if anybody says so."""
         if isinstance(inputs, str):
-            return as_arguments(self._fixture(inputs, "inputs=")), ()
+            return as_arguments(self._fixture(inputs, "inputs="))
         if inputs is not None:
-            return arguments_of(model, inputs), ()
+            return arguments_of(model, inputs)
         if self._from_hook is not None and self._from_hook[0] is model and self._from_hook[1] is not None:
-            return as_arguments(self._from_hook[1]), ()
+            return as_arguments(self._from_hook[1])
         if fallback is not None:
-            return as_arguments(self._fixture(fallback, "modelbudget_inputs")), ()
+            return as_arguments(self._fixture(fallback, "modelbudget_inputs"))
+        return None
+
+    def _dummy_inputs(self, model: nn.Module) -> Arguments:
+        """What a model of transformers gives to be called with; of any size, which readers must be told."""
         try:
             dummy = getattr(model, "dummy_inputs", None)
         except Exception as error:  # a property of the user's
@@ -369,9 +371,7 @@ class Subjects:
                 f"the test does not call {type(model).__name__}: call it, or say with inputs= what to call it with, "
                 "for example inputs=(1, 3, 224, 224)"
             )
-        return as_arguments(dummy), (
-            "called with its own dummy_inputs: say with inputs= what it is really called with",
-        )
+        return as_arguments(dummy)
 
     def _fixture(self, name: str, who: str) -> object:
         request = getattr(self._item, "_request", None)
@@ -469,57 +469,6 @@ class Subjects:
         return module
 
 
-def _values_of(item: pytest.Item) -> Iterator[tuple[str, object]]:
-    """The fixture and parameter values of a test and the attributes of its instance, by the names that marks use."""
-    yield from getattr(item, "funcargs", {}).items()
-    instance = getattr(item, "instance", None)
-    if instance is not None:
-        attributes: dict[str, object] = {}
-        for base in reversed(type(instance).__mro__):
-            attributes.update(vars(base))
-        attributes.update(getattr(instance, "__dict__", {}))
-        for name, value in attributes.items():
-            yield f"self.{name}", value
-
-
-def _modules_in(value: object) -> Iterator[tuple[str, nn.Module]]:
-    """A module, or the modules that a fixture returns together with something else, each with its place: `.0`."""
-    kind = type(value)  # `isinstance` would ask the object itself, which may be a mock or worse
-    if issubclass(kind, nn.Module):
-        yield "", cast("nn.Module", value)
-        return
-    items: Iterable[tuple[object, object]] = ()
-    if issubclass(kind, (tuple, list)):
-        items = enumerate(cast("Sequence[object]", value))
-    elif issubclass(kind, dict):
-        items = cast("dict[object, object]", value).items()
-    elif not issubclass(kind, (type, ModuleType, FunctionType)):
-        # An object that somebody put models into: a namespace, a dataclass, a trainer.
-        with contextlib.suppress(AttributeError):
-            items = object.__getattribute__(value, "__dict__").items()
-    for place, inner in list(items):
-        if issubclass(type(inner), nn.Module):
-            yield f".{place}", cast("nn.Module", inner)
-
-
-def _part_of(value: object, name: str) -> object | None:
-    """An attribute, submodule, key or index."""
-    if isinstance(value, dict):
-        return value.get(name)
-    if isinstance(value, (tuple, list)) and name.isdecimal():
-        return value[int(name)] if int(name) < len(value) else None
-    found: object = getattr(value, name, None)
-    if found is None and isinstance(value, nn.Module):
-        wrapped = next((value._modules[wrapper] for wrapper in WRAPPED if wrapper in value._modules), None)
-        return None if wrapped is None else _part_of(wrapped, name)
-    return found
-
-
-def _parts_of(value: object) -> list[str]:
-    if isinstance(value, nn.Module):
-        return [name for name, _ in value.named_children()]
-    return [place[1:] for place, _ in _modules_in(value)]
-
-
-def _kind_of(value: object) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+def _with_dummy_inputs(profile: Profile) -> Profile:
+    note = f"called with its own dummy_inputs, {profile.inputs}: say with inputs= what it is really called with"
+    return replace(profile, notes=(*profile.notes, note))

@@ -117,6 +117,12 @@ class Verdict:
         return lower <= self.limit.value < upper
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know to trust the figure."""
+        is_of_call = self.profile is not None and self.measured is not None and self.limit.metric.needs_call
+        return self.profile.notes if is_of_call and self.profile else ()
+
+    @property
     def is_failure(self) -> bool:
         """Whether the limit does not hold, or cannot be said to."""
         if self.outcome is Outcome.NOT_MEASURED:

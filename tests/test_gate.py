@@ -535,8 +535,7 @@ def test_contractions_beside_a_model_are_noted(suite: Suite):
 def test_it():
     Net()(batch())
     torch.ones(4, 4) @ torch.ones(4, 4)
-""",
-        "-vv",
+"""
     )
     assert run.measured("test_it") == [("Net", "96 MACs")]
     assert sum("beside it, matrix products, convolutions or attention ran outside" in line for line in run.lines) == 1

@@ -589,8 +589,12 @@ def test_mark(dummy): pass
     suite.pytester.makeini("[pytest]\n")
     run = suite(source)
     assert run.measured("test_dummy") == [("Dummy", "336 MACs")]
+    # A limit that holds for small inputs of the model's own choosing says that it does.
+    assert "called with its own dummy_inputs, 7x4: say with inputs= what it is really called with" in " ".join(
+        " ".join(run.lines).split()
+    )
     run = suite(source.replace('max_macs("1k")\ndef test_dummy', "max_macs(335)\ndef test_dummy"))
-    assert "  note      called with its own dummy_inputs: say with inputs=" in run.failure("test_dummy")
+    assert "  note      called with its own dummy_inputs, 7x4: say with inputs=" in run.failure("test_dummy")
     assert run.headline("test_it") == (
         "max_macs: nothing was measured: the test does not call Net: call it, or say with inputs= what to call it "
         "with, for example inputs=(1, 3, 224, 224)"

@@ -379,6 +379,14 @@ def test_a_terminal_that_only_knows_ascii_gets_ascii(pytestconfig: pytest.Config
     assert "ERROR @max_params(1) at a.py:1 measured none" in text
 
 
+def test_what_a_reader_must_know_of_a_figure_stands_with_it(pytestconfig: pytest.Config):
+    rows = [row(notes=["called with little"]), row(metric="flops", notes=["called with little"])]
+    text = drawn(pytestconfig, {"a.py::test": {"verdicts": rows, "profiles": []}})
+    assert text.count("called with little") == 2
+    rows = [row(notes=["called with little"], outcome="exceeded", failed=True)]
+    assert "called with little" not in drawn(pytestconfig, {"a.py::test": {"verdicts": rows, "profiles": []}})
+
+
 @pytest.mark.parametrize(
     ("used", "shown"),
     [

@@ -133,7 +133,7 @@ def _details(verdict: Verdict, update: str) -> Iterator[tuple[str, str]]:
             yield "", f"and operators of unknown cost, which are not counted: {_operators(verdict)}"
         if where := _where(verdict, profile):
             yield "where", where
-        yield from _doubts(verdict, profile)
+        yield from _doubts(verdict)
         if hint := _mac_hint(verdict, profile):
             yield "hint", hint
         better = "faster" if metric.source is Source.CLOCK else "lighter"
@@ -157,13 +157,12 @@ def _details(verdict: Verdict, update: str) -> Iterator[tuple[str, str]]:
         yield "next", f"mend that, or correct the limit at {location}"
 
 
-def _doubts(verdict: Verdict, profile: Profile) -> Iterator[tuple[str, str]]:
+def _doubts(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """What speaks against a figure."""
     if verdict.straddles:
         yield "note", "the limit is within this spread, so another run may pass: leave more room"
-    if verdict.limit.metric.needs_call:
-        for note in profile.notes:
-            yield "note", note
+    for note in verdict.notes:
+        yield "note", note
 
 
 def _source(limit: Limit) -> str:

@@ -112,7 +112,8 @@ def _verdict() -> Schema:
                 "description": "whether the limit is within the spread of a measured time",
             },
             "source": _object({"text": TEXT, "location": TEXT, "direct": {"type": "boolean"}}),
-        }
+        },
+        optional={"notes": {**_list(TEXT), "description": "what a reader must know to trust the figure"}},
     )
 
 

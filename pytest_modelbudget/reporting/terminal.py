@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import measured
+from pytest_modelbudget.verdict import SHARED_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -182,6 +183,8 @@ class _Writer:
             parts[-1:] = [f"{' '.join(parts[-1:])} (warning)".strip()]
         if verdict["unknown"]:
             parts.append(f"unknown cost: {measured.operators(verdict['unknown'])}")
+        if not verdict["failed"]:  # which says it all
+            parts += [note for note in verdict.get("notes", ()) if SHARED_MACHINE not in note]
         parts[:1] = [part.lstrip() for part in parts[:1]]
         return parts
 
