@@ -21,7 +21,7 @@ from pytest_modelbudget.subject import Subjects
 from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from types import FrameType
 
     import pytest
@@ -204,8 +204,6 @@ def _judge_or_pass_over(limit: Limit, item: pytest.Item, subjects: Subjects, set
     """The verdicts on a limit; none on one that is set for every test where this one has nothing to measure."""
     if not limit.source.everywhere:
         return _judge(limit, item, subjects, settings)
-    if limit.metric.needs_call and _is_hypothesis_test(item):
-        return []  # the largest of the examples that hypothesis happens to choose is another one each time
     return [
         verdict for verdict in _judge(limit, item, subjects, settings) if verdict.outcome is not Outcome.NOT_MEASURED
     ]
@@ -222,30 +220,46 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
         return [_without_figure(limit, "", error)]
     hold: Judge = judge
     names = [subjects.describe(subject, alone=len(found) == 1 and limit.model is None) for subject in found]
+    models = [(name, [subject]) for name, subject in zip(names, found, strict=True)]
     if limit.relative:
         from pytest_modelbudget.recorded import against_baseline
 
-        hold, names = against_baseline(item, settings), numbered(names)
+        by_chance = _is_hypothesis_test(item)
+        hold = against_baseline(item, settings, by_chance=by_chance)
+        # How many models the examples build is chance, too: those of one name are one to the baseline.
+        models = _by_name(models) if by_chance else list(zip(numbered(names), ([one] for one in found), strict=True))
     verdicts = []
-    for subject, name in zip(found, names, strict=True):
-        verdicts += judge_or_explain(limit, name, partial(_calls, limit, subject, subjects, settings), settings, hold)
+    for name, alike in models:
+        verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, subjects, settings), settings, hold)
     # A small helper without contractions, beside a model that has them, is no reason to doubt.
     return [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_MEASURED] or verdicts
 
 
-def _calls(limit: Limit, subject: Subject, subjects: Subjects, settings: Settings) -> Calls:
+def _by_name(models: Iterable[tuple[str, list[Subject]]]) -> list[tuple[str, list[Subject]]]:
+    found: dict[str, list[Subject]] = {}
+    for name, subjects in models:
+        found.setdefault(name, []).extend(subjects)
+    return list(found.items())
+
+
+def _calls(limit: Limit, alike: Sequence[Subject], subjects: Subjects, settings: Settings) -> Calls:
+    """The calls of one model, or of all that count as one."""
     if not limit.metric.needs_call:
-        return subjects.state(subject, flops_per_mac=settings.flops_per_mac)
-    return subjects.profiles(
-        subject,
-        flops_per_mac=settings.flops_per_mac,
-        attention=settings.attention,
-        device=limit.device or settings.device,
-        metric=limit.metric,
-        per=limit.per,
-        inputs=limit.inputs,
-        fallback=settings.inputs,
-    )
+        return [call for subject in alike for call in subjects.state(subject, flops_per_mac=settings.flops_per_mac)]
+    return [
+        call
+        for subject in alike
+        for call in subjects.profiles(
+            subject,
+            flops_per_mac=settings.flops_per_mac,
+            attention=settings.attention,
+            device=limit.device or settings.device,
+            metric=limit.metric,
+            per=limit.per,
+            inputs=limit.inputs,
+            fallback=settings.inputs,
+        )
+    ]
 
 
 def judge_or_explain(

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _entries_key = pytest.StashKey["Entries | str"]()
 
 
-def against_baseline(item: pytest.Item, settings: Settings) -> Callable[[Limit, str, Calls, Uncounted], list[Verdict]]:
-    """What judges the relative limits of a test, as `verdict.judge` does the others."""
+def against_baseline(
+    item: pytest.Item, settings: Settings, *, by_chance: bool
+) -> Callable[[Limit, str, Calls, Uncounted], list[Verdict]]:
+    """What judges the relative limits of a test, as `verdict.judge` does the others; `by_chance`: as `judge_growth`."""
     entries = item.config.stash.get(_entries_key, None)
     if entries is None:
         entries = item.config.stash[_entries_key] = _read(item.config, settings)
@@ -39,6 +41,7 @@ def against_baseline(item: pytest.Item, settings: Settings) -> Callable[[Limit, 
         entries=entries,
         versions=Versions(str(torch.__version__), pytest_modelbudget.__version__, platform.python_version()),
         update=settings.update,
+        by_chance=by_chance,
     )
 
 

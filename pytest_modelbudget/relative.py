@@ -117,6 +117,7 @@ def judge_growth(
     entries: Mapping[Key, Entry],
     versions: Versions,
     update: Collection[str] = (),
+    by_chance: bool = False,
 ) -> list[Verdict]:
     """Hold a relative limit against the calls of one model: as `judge`, with the bounds that the baseline gives.
 
@@ -129,12 +130,21 @@ def judge_growth(
         entries: the baseline.
         versions: what measures now.
         update: what this run records: growth that is accepted is no failure.
+        by_chance: whether hypothesis chose what the model was called with.
     """
     measured = entry_for(limit, test, model, calls, versions)
     if measured is None:
         return [Verdict(limit, Outcome.NOT_MEASURED, model, reason="the model was not called")]
     key, after = measured
     before = entries.get(key)
+    if by_chance:
+        after = after._replace(largest={})  # of examples that do not decide, others each time
+        if before is not None and before.inputs != after.inputs and limit.source.everywhere:
+            reason = (
+                f"hypothesis chose {after.inputs or 'nothing'} for its largest example, "
+                f"and {before.inputs or 'nothing'} is recorded"
+            )
+            return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
     growth = Growth(key, before, after)
     if before is None:
         # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.

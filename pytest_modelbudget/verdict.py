@@ -43,11 +43,13 @@ class Outcome(str, Enum):
     """Not in the baseline, and that is no fault: this run records it, or the limit is for the whole suite."""
     ACCEPTED = "accepted"
     """Grown beyond the limit, and this run records that."""
+    INCOMPARABLE = "not comparable"
+    """Hypothesis chose other inputs than those that were recorded."""
     INCOMPLETE = "incomplete"
     """The body failed or was skipped: nothing can be said."""
 
 
-_HARMLESS = frozenset({Outcome.WITHIN, Outcome.NEW, Outcome.ACCEPTED, Outcome.INCOMPLETE})
+_HARMLESS = frozenset({Outcome.WITHIN, Outcome.NEW, Outcome.ACCEPTED, Outcome.INCOMPARABLE, Outcome.INCOMPLETE})
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,8 @@ def figures_of(limit: Limit, calls: Calls) -> Iterator[tuple[str, Fraction | Non
         best: tuple[Fraction | None, Profile] | None = None
         total = Fraction(0)
         for profile, count in calls:
+            if path not in profile.modules:
+                continue  # another model that counts as this one
             value = getattr(profile.modules[path], limit.metric.name) if path else limit.metric.of(profile)
             figure = None if value is None else _fraction(value)
             if figure is not None:

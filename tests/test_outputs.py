@@ -576,6 +576,82 @@ def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
     assert {nodeid.partition("::")[2] for nodeid in run.results} <= {"test_marked"}
 
 
+CHOSEN = """
+from hypothesis import given, settings, strategies as st
+{mark}
+@given(st.sampled_from([{sizes}]))
+@settings(max_examples=3)
+def test_it(size): {model}()(batch(size))
+"""
+
+
+def test_what_hypothesis_chooses_is_held_where_it_is_what_was_recorded(suite: Suite):
+    args = ("--modelbudget", "--modelbudget-max-growth=0%")
+    source = CHOSEN.replace("{mark}", "")
+    # Each example builds a model: how many there are, and which is the first, does not matter.
+    suite(source.format(sizes="1, 2, 3", model="Net"), *args, "--modelbudget-update=new")
+    assert {(key.model, key.metric, entry.value) for key, entry in load(suite.pytester.path / NAME).items()} == {
+        ("Net", "params", 58),
+        ("Net", "flops", 3 * 2 * 48),
+    }
+    assert suite(source.format(sizes="3, 2", model="Net"), *args).outcomes == {"test_it": "passed"}
+    # A compute-only regression, of the same largest example.
+    twice = "class Net(Net):\n    def forward(self, x): return super().forward(x) + super().forward(x)\n"
+    failed = suite(twice + source.format(sizes="3, 2", model="Net"), *args)
+    assert failed.headline("test_it") == "max_growth: Net flops 576 FLOPs, was 288 FLOPs (+100.0 % > 0%) for 3x4"
+    # Another largest example says nothing, and that is said.
+    other = suite(twice + source.format(sizes="2", model="Net"), *args)
+    assert other.outcomes == {"test_it": "passed"}
+    assert [(row["metric"], row["outcome"], row["reason"]) for row in other.verdicts("test_it")] == [
+        ("params", "within", ""),
+        ("flops", "not comparable", "hypothesis chose 2x4 for its largest example, and 3x4 is recorded"),
+    ]
+    assert "chose 2x4 for its largest example" in other.result.stdout.str()
+    before = load(suite.pytester.path / NAME)
+    run = suite(source.format(sizes="4", model="Net"), *args, "--modelbudget-update=all")
+    assert said(run) == [f"{NAME}: nothing to change"]
+    assert load(suite.pytester.path / NAME) == before
+
+
+def test_a_mark_on_a_test_of_hypothesis_takes_models_of_one_name_together(suite: Suite):
+    source = CHOSEN.replace("{mark}", "@pytest.mark.max_growth()")
+    suite(source.format(sizes="1, 2", model="Tiny"), "--modelbudget-update=new")
+    assert suite(source.format(sizes="2", model="Tiny")).outcomes == {"test_it": "passed"}
+    run = suite(source.format(sizes="1, 3", model="Tiny"))
+    assert run.headline("test_it") == "max_growth: Tiny flops 96 FLOPs, was 64 FLOPs (+50.0 % > 0 %) for 3x4"
+    assert "  hint      the inputs changed from 2x4 to 3x4" in run.failure("test_it")
+
+
+def test_models_of_one_name_need_not_have_the_same_parts(suite: Suite):
+    source = """
+class Deep(nn.Sequential):
+    def __init__(self, depth): super().__init__(*(nn.Linear(4, 4) for _ in range(depth)))
+from hypothesis import given, settings, strategies as st
+@pytest.mark.max_growth(macs=0)
+@given(st.sampled_from([1, 2]))
+@settings(max_examples=9)
+def test_it(depth): Deep(depth)(batch(1))
+"""
+    suite(source, "--modelbudget-update=new")
+    ((_, entry),) = load(suite.pytester.path / NAME).items()
+    assert (entry.value, dict(entry.modules)) == (32, {"": 32, "0": 16, "1": 16})
+    assert suite(source).outcomes == {"test_it": "passed"}
+
+
+def test_growth_of_a_model_that_draws_random_numbers_says_how_to_exempt_it(suite: Suite):
+    source = """
+class Augmented(Net):
+    def forward(self, x): return super().forward(x.repeat({times}, 1) + torch.rand(1))
+@pytest.mark.max_growth()
+def test_it(): Augmented()(batch())
+"""
+    suite(source.format(times=1), "--modelbudget-update=new")
+    assert (
+        "  hint      the model draws random numbers (aten::rand): if they decide what it does, seed them in the test, "
+        "or exempt it with @max_growth(None)"
+    ) in suite(source.format(times=2)).failure("test_it")
+
+
 # -- the mark ------------------------------------------------------------------------------------------------------
 
 

@@ -127,17 +127,33 @@ def details(verdict: Verdict, growth: Growth, update: str, source: str) -> Itera
     yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
     if text := where(before, after, metric.unit, module):
         yield "where", text
-    if hint := _hint(before, after):
+    for hint in _hints(verdict, before, after):
         yield "hint", hint
     yield "next", f"make the model lighter, or accept the growth{how}"
 
 
-def _hint(before: Entry, after: Entry) -> str:
+_CHANCE = frozenset(
+    f"aten::{name}"
+    for names in (
+        ("bernoulli", "bernoulli_", "multinomial", "normal_", "poisson", "rand", "rand_like", "randint"),
+        ("randint_like", "randn", "randn_like", "random_", "randperm", "uniform_"),
+    )
+    for name in names
+)
+"""Operators that draw numbers, of which a model may make what it does depend."""
+
+
+def _hints(verdict: Verdict, before: Entry, after: Entry) -> Iterator[str]:
     if before.inputs != after.inputs:
-        return f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
-    if before.torch != after.torch and before.modules.keys() == after.modules.keys():
-        return f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
-    return ""
+        yield f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
+    elif before.torch != after.torch and before.modules.keys() == after.modules.keys():
+        yield f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
+    drawn = sorted(_CHANCE.intersection(verdict.profile.operators)) if verdict.profile is not None else []
+    if drawn and verdict.limit.metric.needs_call:
+        yield (
+            f"the model draws random numbers ({', '.join(drawn)}): if they decide what it does, seed them in the test, "
+            "or exempt it with @max_growth(None)"
+        )
 
 
 def describes(verdict: Verdict) -> bool:
