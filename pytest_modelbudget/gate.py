@@ -16,7 +16,8 @@ from pytest_modelbudget.metrics import MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.relative import numbered
 from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
-from pytest_modelbudget.result import body_failed, result_of
+from pytest_modelbudget.result import body_failed, result_of, without_group
+from pytest_modelbudget.settings import command_for
 from pytest_modelbudget.subject import Subjects
 from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
 
@@ -186,8 +187,9 @@ def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
     result_of(item).verdicts += verdicts
     failures = [verdict for verdict in verdicts if verdict.is_failure]
     errors = [verdict for verdict in failures if verdict.limit.level is Level.ERROR]
-    fatal = failure_texts(errors, errors)
-    warnings = failure_texts([verdict for verdict in failures if verdict.limit.level is Level.WARN], errors)
+    command = command_for(item.config, without_group(item.nodeid)) if failures else ""
+    fatal = failure_texts(errors, errors, command)
+    warnings = failure_texts([verdict for verdict in failures if verdict.limit.level is Level.WARN], errors, command)
     warnings += dict.fromkeys(
         unknown_text(verdict) for verdict in verdicts if verdict.unknown and verdict.outcome is Outcome.WITHIN
     )

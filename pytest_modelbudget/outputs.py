@@ -5,13 +5,12 @@ Imported as soon as a test has a budget: standard library and pytest only.
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_modelbudget.result import without_group
-from pytest_modelbudget.settings import is_full_run, without_bodies
+from pytest_modelbudget.settings import command_for, is_full_run, without_bodies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,7 +83,7 @@ class Outputs:
                 settings=settings,
                 incomplete=self._incomplete(exitstatus),
                 has_last_failed=self._config.pluginmanager.has_plugin("lfplugin"),
-                add_new=self._command_that_adds(),
+                command=command_for(self._config),
             )
             self.said += recording.lines
         if reports := self._reports():
@@ -112,18 +111,6 @@ class Outputs:
             (f"{path} is that of an earlier run and stays, since no test ran", False) for path in sorted(kept)
         )
         return [(kind, path) for kind, path in self._settings.reports if path not in kept]
-
-    def _command_that_adds(self) -> str:
-        """The command that records what this run measured: with the options that were typed, and are set nowhere."""
-        settings = self._settings
-        values = {
-            "--modelbudget": "",
-            "--modelbudget-max-growth": f"={settings.max_growth}",
-            "--modelbudget-baseline": f"={shlex.quote(str(settings.baseline))}",
-        }
-        typed = {str(argument).partition("=")[0] for argument in self._config.invocation_params.args}
-        options = [f"{option}{value}" for option, value in values.items() if option in typed]
-        return " ".join(["python -m pytest", *options, "--modelbudget-update=new"])
 
     def _incomplete(self, exitstatus: int) -> str:
         """Why figures and tests may be missing from this run; empty where none is."""

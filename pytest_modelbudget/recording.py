@@ -23,8 +23,6 @@ _SHOWN = 50
 _HINTS = 5
 """How many lines say what it could change where nobody asked."""
 
-_ACCEPT = "python -m pytest{last_failed} --modelbudget-update=raise"
-
 
 class _Commands(NamedTuple):
     """What to run next: to accept growth, and to make the baseline where there is none (else empty)."""
@@ -59,7 +57,7 @@ def record(
     settings: Settings,
     incomplete: str,
     has_last_failed: bool = True,
-    add_new: str = "python -m pytest --modelbudget-update=new",
+    command: str = "python -m pytest",
 ) -> Recording:
     """Hold what the tests measured against the baseline, and update it where the user asked for it.
 
@@ -70,7 +68,7 @@ def record(
         settings: of the run.
         incomplete: why the run is no measure of the whole suite; empty where it is.
         has_last_failed: whether pytest knows `--lf`, which its cache plugin brings.
-        add_new: the command that records what this run measured, where nothing is recorded yet.
+        command: what runs the tests as this run did.
     """
     measured, failed = (
         {
@@ -84,10 +82,10 @@ def record(
     outgrown = {
         key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
-    accept = _ACCEPT.format(last_failed=" --lf" if has_last_failed else "")
+    accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update=raise"
 
     def held_against(entries: Entries) -> Recording:
-        commands = _Commands(accept, "" if path.exists() else add_new)
+        commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new")
         return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, commands)
 
     allowed = settings.update

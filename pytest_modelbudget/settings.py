@@ -7,6 +7,7 @@ a named tuple has, which takes longer than all the rest.
 
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -280,6 +281,35 @@ OPTIONS = (
         "how much the parameters and FLOPs of every observed test may grow over the baseline, in percent",
     ),
 )
+
+
+def command_for(config: pytest.Config, test: str = "") -> str:
+    """The command that measures alike, but for `--modelbudget-update`, in the directory of this run.
+
+    It repeats what was typed and is set nowhere: without it, another run would hold other tests to growth, by other
+    figures, in another file.
+
+    Args:
+        config: of the run.
+        test: the node id of the only test that it is for.
+    """
+    typed = {str(argument).partition("=")[0] for argument in config.invocation_params.args}
+    root, here = config.rootpath, config.invocation_params.dir
+    words = [test] if test else []
+    if root != here:  # ids start at the rootdir, and without a path pytest would look no further than here
+        file, colons, rest = test.partition("::")
+        paths = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else ()
+        words = [f"{os.path.relpath(root / file, here)}{colons}{rest}"] if test else list(paths)
+    words += [f"--config-file={file}" for file in [config.getoption("inifilename")] if file]
+    words += [f"--rootdir={folder}" for folder in [config.getoption("rootdir")] if folder]
+    words += ["--modelbudget"] if "--modelbudget" in typed else []
+    for option in OPTIONS:
+        flag = f"--modelbudget-{option.name.replace('_', '-')}"
+        if flag in typed:
+            words.append(f"{flag}={config.getoption(f'modelbudget_{option.name}')}")
+    overridden = config.getoption("override_ini") or ()
+    words += [f"--override-ini={setting}" for setting in overridden if setting.startswith("modelbudget_")]
+    return " ".join(["python -m pytest", *map(shlex.quote, words)])
 
 
 def without_bodies(config: pytest.Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from tests.suite import OFF
 from tests.test_story import said
 
 if TYPE_CHECKING:
-    from tests.suite import Suite
+    from tests.suite import Run, Suite
 
 NAME = "modelbudget-baseline.json"
 
@@ -512,6 +513,63 @@ def test_what_many_tests_outgrew_is_said_once_with_the_command_that_accepts_it(s
     ]
     # One failure has said it already.
     assert said(suite(wider, "test_it.py::test_it[0]")) == []
+
+
+TYPED = [
+    ("--modelbudget", "--modelbudget-max-growth=1%"),
+    ("--modelbudget", "--modelbudget-max-growth", "1%", "--modelbudget-baseline=base lines/b.json"),
+    ("--modelbudget", "--modelbudget-max-growth=1%", "--modelbudget-flops-per-mac=1", "--modelbudget-device=cpu"),
+    ("--modelbudget", "-o", "modelbudget_max_growth=1%", "-o", "modelbudget_baseline=b.json"),
+    ("--modelbudget", "-c", "own.ini"),
+]
+ONE_TEST = "def test_model(): Net()(batch())"
+
+
+def pasted(suite: Suite, source: str, line: str) -> Run:
+    """What becomes of the suite when somebody runs the command at the end of a line."""
+    return suite(source, *shlex.split(line.partition("python -m pytest ")[2]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "workers"),
+    [*((typed, ()) for typed in TYPED), (TYPED[1], ("-n1",))],
+    ids=lambda words: " ".join(words),
+)
+def test_the_command_that_accepts_growth_does_what_it_says(suite: Suite, typed, workers):
+    suite.pytester.path.joinpath("own.ini").write_text("[pytest]\nmodelbudget_max_growth = 1%\n", encoding="utf-8")
+    suite(ONE_TEST, *typed, "--modelbudget-update=new")
+    failure = suite(WIDER + ONE_TEST, *typed, *workers).failure("test_model")
+    line = next(line for line in failure.splitlines() if "accept the growth" in line)
+    assert "changed 2 entries" in said(pasted(suite, WIDER + ONE_TEST, line))[0]
+    assert suite(WIDER + ONE_TEST, *typed).outcomes == {"test_model": "passed"}
+
+
+@pytest.mark.parametrize("typed", TYPED, ids=" ".join)
+def test_the_command_that_accepts_what_many_tests_outgrew_does_what_it_says(suite: Suite, typed):
+    suite.pytester.path.joinpath("own.ini").write_text("[pytest]\nmodelbudget_max_growth = 1%\n", encoding="utf-8")
+    source = f"{ONE_TEST}\n{ONE_TEST.replace('model', 'other')}"
+    suite(source, *typed, "--modelbudget-update=new")
+    (line,) = [line for line in said(suite(WIDER + source, *typed)) if line.startswith("outgrown")]
+    command = line.removesuffix(": 2 entries")
+    assert "changed 4 entries" in said(pasted(suite, WIDER + source, command))[0]
+
+
+def test_what_stands_in_ini_is_not_repeated_in_the_command(suite: Suite):
+    suite.pytester.makeini("[pytest]\naddopts = --modelbudget\nmodelbudget_max_growth = 1%\n")
+    suite(ONE_TEST, "--modelbudget-update=new")
+    assert suite(WIDER + ONE_TEST).failure("test_model").splitlines()[-1] == (
+        "  next      make the model lighter, or accept the growth: "
+        "python -m pytest test_it.py::test_model --modelbudget-update=raise"
+    )
+
+
+def test_in_another_directory_the_command_finds_the_test(suite: Suite, monkeypatch):
+    suite.pytester.makeini("[pytest]\n")
+    suite.write(GROWTH)
+    monkeypatch.chdir(suite.pytester.mkdir("sub"))
+    result = suite.pytester.runpytest_inprocess(*OFF, "..")
+    result.stdout.fnmatch_lines(["*: python -m pytest ../test_it.py::test_it --modelbudget-update=new"])
+    result.stdout.fnmatch_lines(["*: run python -m pytest .. --modelbudget-update=new and commit the file*"])
 
 
 def test_without_the_cache_plugin_no_last_failed_is_offered(suite: Suite):

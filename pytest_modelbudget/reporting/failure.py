@@ -24,10 +24,11 @@ _SHOWN_OPERATORS = 6
 _INPUTS_WIDTH = 60
 
 
-def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict] = ()) -> list[str]:
+def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict], command: str) -> list[str]:
     """The texts of violations; of the submodules over one limit those that are furthest over it.
 
     `fatal`: all that fail the test, which tell whether an update of the baseline is of use.
+    `command`: what runs the test again.
     """
     update = growth.update_of([*(verdict for verdict in verdicts if verdict.growth is not None), *fatal])
     by_limit: dict[int, list[Verdict]] = {}
@@ -37,22 +38,23 @@ def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict] = ()) ->
     for group in by_limit.values():
         group.sort(key=lambda verdict: -(verdict.used or 0))  # stable: without a figure they stay as they are
         shown = group[:_SHOWN_VIOLATIONS]
-        texts += [verdict_text(verdict, update) for verdict in shown]
+        texts += [verdict_text(verdict, update, command) for verdict in shown]
         if len(group) > len(shown):
             texts[-1] += f"\n  and {quantity.counted(len(group) - len(shown), 'more submodule')} over this limit"
     return texts
 
 
-def verdict_text(verdict: Verdict, update: str | None = None) -> str:
+def verdict_text(verdict: Verdict, update: str | None = None, command: str = "python -m pytest") -> str:
     """One violation: a headline that is complete in itself, and below it what is known about it.
 
     Args:
         verdict: of the violation.
         update: as `growth.update_of` all that the test violates; None: the violation stands alone.
+        command: what runs the test again.
     """
     lines = [headline(verdict)]
     update = growth.update_of([verdict]) if update is None else update
-    lines += (f"  {label:<9} {text}" for label, text in _details(verdict, update))
+    lines += (f"  {label:<9} {text}" for label, text in _details(verdict, update, command))
     # Names of modules and messages are text of others, and a terminal obeys what it is sent.
     return "\n".join(visible(line) for text in lines for line in text.split("\n"))
 
@@ -112,13 +114,13 @@ def _excess(measured: Fraction, limit: Fraction) -> str:
     return f" (+{float(percent):.{digits}f} %)"
 
 
-def _details(verdict: Verdict, update: str) -> Iterator[tuple[str, str]]:
+def _details(verdict: Verdict, update: str, command: str) -> Iterator[tuple[str, str]]:
     limit, metric, profile = verdict.limit, verdict.limit.metric, verdict.profile
     location = limit.source.location
     if limit.message:
         yield "message", limit.message
     if verdict.growth is not None and growth.describes(verdict):
-        yield from growth.details(verdict, verdict.growth, update, _source(limit))
+        yield from growth.details(verdict, verdict.growth, update, _source(limit), command)
         return
     if limit.relative:
         yield "limit", f"{limit.written} of growth from {_source(limit)}"

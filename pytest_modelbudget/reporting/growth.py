@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -109,12 +108,20 @@ def update_of(verdicts: Iterable[Verdict]) -> str:
     return ",".join(sorted(words))
 
 
-def details(verdict: Verdict, growth: Growth, update: str, source: str) -> Iterator[tuple[str, str]]:
-    """The lines below the headline, each with its label; `update`: as `update_of` all that the test violates."""
+def details(verdict: Verdict, growth: Growth, update: str, source: str, command: str) -> Iterator[tuple[str, str]]:
+    """The lines below the headline, each with its label.
+
+    Args:
+        verdict: of the violation.
+        growth: of the verdict.
+        update: as `update_of` all that the test violates.
+        source: of the limit.
+        command: what runs the test again.
+    """
     limit, metric = verdict.limit, verdict.limit.metric
     yield "limit", f"{limit.written} of growth from {source}"
     word = "new" if growth.before is None else "raise"
-    how = f": python -m pytest {shlex.quote(growth.key.test)} --modelbudget-update={update}"
+    how = f": {command} --modelbudget-update={update}"
     if not update:  # only what passes everything else is recorded
         how = f" with --modelbudget-update={word} when the other limits of this test hold"
     if growth.before is None:
