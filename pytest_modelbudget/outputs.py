@@ -84,6 +84,7 @@ class Outputs:
                 incomplete=self._incomplete(exitstatus),
                 has_last_failed=self._config.pluginmanager.has_plugin("lfplugin"),
                 command=command_for(self._config),
+                misses_it=self._session.misses_baseline,
             )
             self.said += recording.lines
         if reports := self._reports():

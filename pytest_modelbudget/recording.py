@@ -25,10 +25,14 @@ _HINTS = 5
 
 
 class _Commands(NamedTuple):
-    """What to run next: to accept growth, and to make the baseline where there is none (else empty)."""
+    """What to run next: to accept growth, and to make the baseline where there is none (else empty).
+
+    `is_said`: whether the run has named the latter already.
+    """
 
     accept: str
     make: str
+    is_said: bool
 
 
 class Recording(NamedTuple):
@@ -58,6 +62,7 @@ def record(
     incomplete: str,
     has_last_failed: bool = True,
     command: str = "python -m pytest",
+    misses_it: bool = False,
 ) -> Recording:
     """Hold what the tests measured against the baseline, and update it where the user asked for it.
 
@@ -69,6 +74,7 @@ def record(
         incomplete: why the run is no measure of the whole suite; empty where it is.
         has_last_failed: whether pytest knows `--lf`, which its cache plugin brings.
         command: what runs the tests as this run did.
+        misses_it: whether the run has complained already that there is no baseline.
     """
     measured, failed = (
         {
@@ -85,7 +91,7 @@ def record(
     accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update=raise"
 
     def held_against(entries: Entries) -> Recording:
-        commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new")
+        commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
         return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, commands)
 
     allowed = settings.update
@@ -201,7 +207,7 @@ def _lines(
     if lower and not incomplete:
         yield f"below the baseline (--modelbudget-update=lower keeps it so): {_count(lower)}"
         yield from lines_of(lower, _HINTS, {})
-    new = [change for change in left if change.before is None]
+    new = [change for change in left if change.before is None and not commands.is_said]
     if new and commands.make:
         yield (
             f"{settings.baseline} does not exist, so nothing is held to growth yet: run {commands.make} and commit the "

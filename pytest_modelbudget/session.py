@@ -12,7 +12,7 @@ import pytest
 from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
 from pytest_modelbudget.result import result_of, share, shorten, take_result, without_group
-from pytest_modelbudget.settings import is_full_run, settings_key, tables_key
+from pytest_modelbudget.settings import command_for, in_ci, is_full_run, settings_key, tables_key
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -42,6 +42,7 @@ class Session:
     Attributes:
         results: what is known of each test, by node id (without the group that xdist appends).
         unmeasured: what to say about limits for many tests that measured none of them.
+        misses_baseline: whether it says there that the baseline does not exist.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, tables: Sequence[Table]) -> None:
@@ -49,6 +50,7 @@ class Session:
         self._settings = settings
         self._tables = tables
         self.unmeasured: list[str] = []
+        self.misses_baseline = False
         self.results: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, Any] = {}
         self._sent: set[str] | None = set() if hasattr(config, "workerinput") else None
@@ -98,12 +100,11 @@ class Session:
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         result = yield
         # A run that was stopped has raised, and has not seen all tests.
-        if (
-            not hasattr(session.config, "workerinput")
-            and not session.config.option.collectonly
-            and is_full_run(session.config)
-        ):
-            self.unmeasured = self._unmeasured_sources()
+        if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+            self.unmeasured = self._unmeasured_sources() if is_full_run(session.config) else []
+            if complaint := self._missing_baseline():
+                self.misses_baseline = True
+                self.unmeasured.append(complaint)
             # Not raised: the tests have run and passed, it is the run that fails.
             session.testsfailed += len(self.unmeasured)
         return result
@@ -122,6 +123,20 @@ class Session:
             for (text, location), tests in measured.items()
             if not any(tests)
         ]
+
+    def _missing_baseline(self) -> str:
+        """That there is nothing to hold the suite's growth against; empty where there is, or somebody watches."""
+        settings = self._settings
+        if settings.max_growth is None or settings.update or not in_ci():
+            return ""
+        rows = (verdict for result in self.results.values() for verdict in result["verdicts"])
+        # One test that is new is no fault. That all of them are is what a mistyped path looks like, too.
+        if (self._config.rootpath / settings.baseline).exists() or all(row["outcome"] != "new" for row in rows):
+            return ""
+        return (
+            f"{settings.baseline} does not exist, and with CI set a run in which nothing is held to growth does not "
+            f"pass: run {command_for(self._config)} --modelbudget-update=new, and commit the file"
+        )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
         if not self.results:

@@ -129,9 +129,14 @@ def _update(config: pytest.Config) -> tuple[frozenset[str], str]:
     asked: frozenset[str] = config.getoption("modelbudget_update") or frozenset()
     # In CI nobody looks at what is written: it takes somebody who typed it. Workers of xdist get the same arguments.
     typed = any(str(argument).startswith("--modelbudget-update") for argument in config.invocation_params.args)
-    if asked and os.environ.get("CI", "").lower() not in ("", "0", "false") and not typed:
+    if asked and in_ci() and not typed:
         return frozenset(), "with CI set, --modelbudget-update counts only on the command line itself"
     return asked, ""
+
+
+def in_ci() -> bool:
+    """Whether nobody watches this run."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 settings_key = pytest.StashKey[Settings]()

@@ -489,10 +489,7 @@ def test_a_suite_is_gated_without_editing_a_test(suite: Suite):
     ],
 )
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
-def test_that_there_is_no_baseline_is_said_with_the_command_that_makes_it(
-    suite: Suite, monkeypatch, args, ini, command, workers
-):
-    monkeypatch.setenv("CI", "true")
+def test_that_there_is_no_baseline_is_said_with_the_command_that_makes_it(suite: Suite, args, ini, command, workers):
     suite.pytester.makeini(f"[pytest]\n{ini}\n")
     run = suite(PLAIN, *args, *workers)
     assert run.result.ret == pytest.ExitCode.OK
@@ -513,6 +510,50 @@ def test_what_many_tests_outgrew_is_said_once_with_the_command_that_accepts_it(s
     ]
     # One failure has said it already.
     assert said(suite(wider, "test_it.py::test_it[0]")) == []
+
+
+WHOLE = ("--modelbudget", "--modelbudget-max-growth=1%")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",), ("test_it.py",)], ids=["serial", "xdist", "selected"])
+@pytest.mark.parametrize("where", [(), ("--modelbudget-baseline=typo.json",), ("-o", "modelbudget_baseline=typo.json")])
+def test_in_ci_a_run_without_a_baseline_does_not_pass(suite: Suite, monkeypatch, where, workers):
+    monkeypatch.setenv("CI", "true")
+    run = suite(PLAIN, *WHOLE, *where, *workers, "--modelbudget-report=json:r.json")
+    assert set(run.outcomes.values()) == {"passed"}
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    (line,) = [line for line in run.lines if line.startswith("ERROR")]
+    assert f"{'typo.json' if where else NAME} does not exist, and with CI set a run in which nothing is held" in line
+    assert not any("nothing is held to growth yet" in line for line in said(run)), "once is enough"
+    report = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))
+    assert (report["run"]["exit_status"], f"ERROR {report['unmeasured'][0]}") == (1, line)
+    command = line.partition(": run ")[2].partition(", and commit")[0]
+    assert pasted(suite, PLAIN, command).result.ret == pytest.ExitCode.OK
+    assert suite(PLAIN, *WHOLE, *where).result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("source", "args"),
+    [
+        (PLAIN, ("--collect-only",)),
+        (PLAIN, ("--no-modelbudget",)),
+        (PLAIN, ("--setup-only",)),
+        (PLAIN, ("--modelbudget-update=new", "--modelbudget-dry-run")),
+        (PLAIN, ("-k", "nothing")),
+        ("def test_it(): pass", ()),
+    ],
+)
+def test_in_ci_a_run_that_needs_no_baseline_misses_none(suite: Suite, monkeypatch, source, args):
+    monkeypatch.setenv("CI", "true")
+    run = suite(source, *WHOLE, *args)
+    assert run.result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    assert "does not exist" not in run.result.stdout.str()
+
+
+def test_in_ci_one_more_test_may_be_new(suite: Suite, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    suite(ONE_TEST, *WHOLE, "--modelbudget-update=new")
+    assert suite(PLAIN, *WHOLE).result.ret == pytest.ExitCode.OK
 
 
 TYPED = [
