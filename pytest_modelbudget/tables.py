@@ -10,7 +10,7 @@ import pytest
 import tomli
 
 from pytest_modelbudget.budget import Limit, Source
-from pytest_modelbudget.limits import KEYWORDS, limits_of, near
+from pytest_modelbudget.limits import KEYWORDS, LimitError, limits_of, near
 from pytest_modelbudget.marks import unknown_fixture
 from pytest_modelbudget.metrics import METRICS
 
@@ -136,7 +136,7 @@ def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
         if mark in table:
             try:
                 limits += limits_of(
-                    {name: table[mark]}, settings, Source(f"{where}.{mark}", file, direct=False), **keywords
+                    {name: _limit(table[mark])}, settings, Source(f"{where}.{mark}", file, direct=False), **keywords
                 )
             except ValueError as error:
                 raise pytest.UsageError(f"{where}.{mark}: {error}") from None
@@ -145,7 +145,7 @@ def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
 
         try:
             limits += growth_limits(
-                {"limit": table["max_growth"]},
+                {"limit": _limit(table["max_growth"])},
                 settings,
                 Source(f"{where}.max_growth", file, direct=False),
                 **keywords,
@@ -155,3 +155,15 @@ def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
     if not limits:
         raise pytest.UsageError(f'{where}: no limit; write e.g. {next(iter(marks))} = "26M"')
     return Table(tests, tuple(limits), f"{where}.tests")
+
+
+def _limit(written: object) -> object:
+    """What a mark would be given: TOML has no None, which lifts every inherited limit of the metric."""
+    if written == _LIFTED:
+        return None
+    if isinstance(written, str) and written.strip().lower() == _LIFTED:
+        raise LimitError(f'{written!r} is not a limit; write "{_LIFTED}" to lift those of earlier tables')
+    return written
+
+
+_LIFTED = "none"

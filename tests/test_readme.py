@@ -127,12 +127,14 @@ def test_the_budgets_in_it_are_valid(pytester: pytest.Pytester) -> None:
     (table,) = [block for block in blocks("toml") if "tool.modelbudget" in block]
     pytester.makepyprojecttoml(table)
     pytester.mkpydir("tests").joinpath("vision").mkdir()
-    pytester.path.joinpath("tests", "vision", "test_model.py").write_text(
-        f"{HEADER}\ndef test_model():\n    nn.Linear(4, 4)(torch.ones(1, 4))\n", encoding="utf-8"
-    )
+    for name in ("model", "teacher"):
+        pytester.path.joinpath("tests", "vision", f"test_{name}.py").write_text(
+            f"{HEADER}\ndef test_{name}():\n    nn.Linear(4, 4)(torch.ones(1, 4))\n", encoding="utf-8"
+        )
     result = pytester.runpytest_inprocess("-v")
-    result.assert_outcomes(passed=1)
+    result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["*flops*32 FLOPs / 8.4 GFLOPs*"])
+    assert result.stdout.str().count("FLOPs /") == 1, "the teacher's are lifted"
 
 
 def test_a_suite_is_gated_without_an_edit(pytester: pytest.Pytester) -> None:

@@ -105,6 +105,8 @@ BAD = [
     ('max_flops = "1G"\ntests = ["a"]', f"{KEY}.tests: ['a'] is no pattern; *"),
     ('tests = "*"', f'{KEY}: no limit; write e.g. max_params = "26M"'),
     ('tests = "*"\nmax_flops = "ten"', f"{KEY}.max_flops: 'ten' is not a quantity; write e.g. \"4 GFLOPs\""),
+    ('tests = "*"\nmax_flops = "None"', f"{KEY}.max_flops: 'None' is not a limit; write \"none\" to lift *"),
+    ('tests = "*"\nmax_growth = "None"', f"{KEY}.max_growth: 'None' is not a limit; write \"none\" to lift *"),
     ('tests = "*"\nmax_flops = true', f"{KEY}.max_flops: True is not a quantity; *"),
     ('tests = "*"\nmax_flops = -1', f"{KEY}.max_flops: -1 is negative; *"),
     ('tests = "*"\nmax_flops = nan', f"{KEY}.max_flops: NaN is not finite; *"),
@@ -262,6 +264,49 @@ def test_every_metric_can_be_limited(tmp_path, metric):
     tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
     ((limit,),) = [table.limits for table in load(tmp_path, Settings())]
     assert (limit.metric, limit.value) == (METRICS[metric], 0)
+
+
+@pytest.mark.parametrize("mark", ["max_growth", *(f"max_{metric}" for metric in METRICS)])
+def test_every_limit_can_be_lifted(tmp_path, mark):
+    text = f'[[budgets]]\ntests = "*"\n{mark} = "none"\n'
+    tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
+    ((*limits,),) = [table.limits for table in load(tmp_path, Settings())]
+    names = ["params", "flops"] if mark == "max_growth" else [mark.removeprefix("max_")]
+    assert [(limit.metric.name, limit.value) for limit in limits] == [(name, None) for name in names]
+    assert all(limit.relative == (mark == "max_growth") for limit in limits)
+
+
+def test_a_table_lifts_what_earlier_tables_set(suite):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text(
+        """
+        [[budgets]]
+        tests = "test_it.py"
+        max_params = 57
+        max_flops = 95
+
+        [[budgets]]
+        tests = "test_it.py::test_exempt"
+        max_params = "none"
+        """,
+        encoding="utf-8",
+    )
+    run = suite("def test_it(): Net()(batch(1))\ndef test_exempt(): Net()(batch(1))")
+    # Net: 58 parameters, 96 FLOPs for one sample.
+    assert [verdict["metric"] for verdict in run.verdicts("test_it")] == ["params", "flops"]
+    assert [verdict["metric"] for verdict in run.verdicts("test_exempt")] == ["flops"]
+
+
+def test_a_table_exempts_tests_from_the_growth_of_the_suite(suite):
+    suite.pytester.path.joinpath("modelbudget.toml").write_text(
+        '[[budgets]]\ntests = "*exempt"\nmax_growth = "none"\n', encoding="utf-8"
+    )
+    run = suite(
+        "def test_it(): Net()(batch(1))\ndef test_exempt(): Net()(batch(1))",
+        "--modelbudget",
+        "--modelbudget-max-growth=1%",
+    )
+    assert [verdict["outcome"] for verdict in run.verdicts("test_it")] == ["new", "new"]
+    assert run.verdicts("test_exempt") == []
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
