@@ -162,7 +162,7 @@ def _check_dtype(spec: str) -> None:
         raise LimitError(f"inputs: {spec!r}: {complaint}")
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'flops'?`, or nothing where no known name is near."""
-    found = get_close_matches(name, list(known), n=1)
+def near(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean 'flops'?`, or nothing where no known name is near; `cutoff`: as `difflib` has it."""
+    found = get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {found[0]!r}?" if found else ""

@@ -149,7 +149,7 @@ def _knows_marks_too_late(config: pytest.Config, settings: Settings) -> bool:
 def _tables(config: pytest.Config, settings: Settings) -> Sequence[Table]:
     own, shared = config.rootpath / "modelbudget.toml", config.rootpath / "pyproject.toml"
     # Most projects have a pyproject.toml without budgets: spare them the parser and the rest.
-    if not own.is_file() and not (shared.is_file() and b"modelbudget" in shared.read_bytes()):
+    if not own.is_file() and not (shared.is_file() and b"budget" in shared.read_bytes()):
         return ()
     from pytest_modelbudget.tables import load
 

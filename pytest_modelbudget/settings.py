@@ -62,8 +62,10 @@ class Settings(NamedTuple):
         """The settings of this run.
 
         Raises:
-            pytest.UsageError: a value in the configuration file is not allowed; one line that names the key.
+            pytest.UsageError: a key of ours in the configuration file is unknown, or its value is not allowed; one line
+                that names the key.
         """
+        _check_keys(config)
         chosen = {}
         for option in OPTIONS:
             key = f"modelbudget_{option.name}"
@@ -103,6 +105,32 @@ class Settings(NamedTuple):
             reports=reports,
             **chosen,
         )
+
+
+def _check_keys(config: pytest.Config) -> None:
+    """Refuse keys that look like ours and are none: pytest only warns of them, and a gate would stand open.
+
+    Raises:
+        pytest.UsageError: one line for each, with what may have been meant.
+    """
+    # With pytest 8 its name is public; pytest offers no other list of what is written.
+    written = vars(config).get("_inicfg") or vars(config).get("inicfg") or ()
+    known = ["verbosity_modelbudget", *(f"modelbudget_{option.name}" for option in OPTIONS)]
+    errors = []
+    for key in written:
+        if key in known or "modelbudget" not in key.replace("_", "").replace("-", ""):
+            continue
+        try:
+            config.getini(key)  # another plugin may have added it
+        except ValueError:
+            from pytest_modelbudget.limits import near
+
+            hint = near(key, known, cutoff=0.8)  # they have much in common as it is
+            if hasattr(config.option, key):
+                hint = f"; it is an option: write addopts = --{key.replace('_', '-')}"
+            errors.append(f"{config.inipath or 'ini'}: {key}: unknown key{hint}")
+    if errors:
+        raise pytest.UsageError(*errors)
 
 
 def _check_places(reports: "Sequence[tuple[str, Path | None]]", baseline: Path) -> None:

@@ -56,7 +56,7 @@ def load(rootdir: Path, settings: Settings) -> tuple[Table, ...]:
     """
     own, shared = rootdir / "modelbudget.toml", rootdir / "pyproject.toml"
     in_own = _section(own) if own.is_file() else {}
-    in_shared: object = _section(shared).get("tool", {}).get("modelbudget", {}) if shared.is_file() else {}
+    in_shared = _tool(_section(shared)) if shared.is_file() else {}
     if in_own and in_shared:
         raise pytest.UsageError("modelbudget.toml and pyproject.toml ([tool.modelbudget]) both set budgets; keep one")
     if in_own:
@@ -102,6 +102,24 @@ def _section(file: Path) -> dict[str, Any]:
         return tomli.loads(file.read_text("utf-8"))
     except ValueError as error:
         raise pytest.UsageError(f"{file.name}: {error}") from None
+
+
+def _tool(section: dict[str, Any]) -> object:
+    """Our table in pyproject.toml.
+
+    Raises:
+        pytest.UsageError: it has another name, under which nothing would be limited.
+    """
+    tools = section.get("tool", {})
+    for names, prefix in ((section, ""), (tools, "tool.")):
+        for name in names:
+            meant = name.replace("_", "").replace("-", "") in ("modelbudget", "modelbudgets", "pytestmodelbudget")
+            # Who keeps to the standard has no tables of his own beside [tool].
+            if (meant or (name == "budgets" and not prefix)) and f"{prefix}{name}" != "tool.modelbudget":
+                raise pytest.UsageError(
+                    f"pyproject.toml: {prefix}{name}: unknown key; budgets stand in [[tool.modelbudget.budgets]]"
+                )
+    return tools.get("modelbudget", {})
 
 
 def _tables(section: object, where: str, settings: Settings) -> Iterable[Table]:

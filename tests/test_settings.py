@@ -109,6 +109,41 @@ def test_a_bad_value_on_the_command_line_is_one_line_with_its_option(pytester, n
     result.stderr.fnmatch_lines([f"*error: argument {option}: {complaint}"])
 
 
+UNKNOWN = [
+    ("max_grwth", "1%", "; did you mean 'modelbudget_max_growth'?"),
+    ("colours", "red", ""),
+    ("update", "new", "; it is an option: write addopts = --modelbudget-update"),
+    ("report", "json:r.json", "; it is an option: write addopts = --modelbudget-report"),
+]
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(("name", "text", "hint"), UNKNOWN)
+def test_an_unknown_key_is_one_line_with_the_one_that_was_meant(pytester, style, name, text, hint):
+    file = configure(pytester, style, name, text)
+    result = pytester.runpytest(*OFF)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line.startswith("ERROR")] == [
+        f"ERROR: {pytester.path / file}: modelbudget_{name}: unknown key{hint}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("model_budget_device", "modelbudget_device"), ("verbosity_modelbudgets", "verbosity_modelbudget")],
+)
+def test_a_key_that_is_nearly_ours_is_unknown_too(pytester, key, meant):
+    result = pytester.runpytest(*OFF, "-o", f"{key}=1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{key}: unknown key; did you mean '{meant}'?"])
+
+
+def test_keys_of_others_are_theirs(pytester):
+    pytester.makeconftest("def pytest_addoption(parser): parser.addini('modelbudget_colours', 'of a plugin')\n")
+    pytester.makeini("[pytest]\nmodelbudget_colours = red\nmodel_path = there\n")
+    assert settings_of(pytester) == Settings()
+
+
 def test_the_baseline_lies_in_the_rootdir_or_where_the_command_line_says(pytester):
     configure(pytester, "pytest.ini", "baseline", "sub/b.json")
     assert settings_of(pytester).baseline == Path("sub/b.json")

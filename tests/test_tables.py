@@ -139,6 +139,26 @@ def test_a_malformed_table_is_one_line_with_its_key(pytester, text, complaint):
         ("modelbudget.toml", "[[budget]]", "modelbudget.toml: budget: unknown key; budgets stand in [[budgets]], *"),
         ("modelbudget.toml", "budgets = 1", "modelbudget.toml: budgets: not an array of tables; write [[budgets]]"),
         ("modelbudget.toml", "[budgets]\ntests = '*'", "modelbudget.toml: budgets: not an array of tables; *"),
+        (
+            "modelbudget.toml",
+            "[[tool.modelbudget.budgets]]",
+            "modelbudget.toml: tool: unknown key; budgets stand in [[budgets]], *",
+        ),
+        *(
+            (
+                "pyproject.toml",
+                f"[[{name}]]\ntests = '*'\nmax_params = 1",
+                f"pyproject.toml: {name.removesuffix('.budgets')}: unknown key; budgets stand in "
+                "[[tool.modelbudget.budgets]]",
+            )
+            for name in (
+                "budgets",
+                "modelbudget.budgets",
+                "tool.model_budget.budgets",
+                "tool.modelbudgets",
+                "tool.pytest-modelbudget.budgets",
+            )
+        ),
         ("pyproject.toml", "[tool]\nmodelbudget = 1", "pyproject.toml: tool.modelbudget is no table; write *"),
         (
             "pyproject.toml",
