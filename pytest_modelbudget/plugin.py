@@ -224,15 +224,16 @@ class Budgets:
             return
         from pytest_modelbudget.tables import unmatched, without_fixtures
 
-        errors = unmatched(self._tables, (item.nodeid for item in items))
-        errors += without_fixtures(self._tables, self._settings, items, config)
-        if hasattr(config, "workeroutput"):
-            # A worker cannot end the run; without tests it is over before it began, and the controller says why.
-            config.workeroutput["modelbudget_unmatched"] = errors
-            if errors and getattr(config, "workerinput", {}).get("modelbudget_full_run"):
-                items.clear()
-        elif errors and is_full_run(config):
+        is_full = getattr(config, "workerinput", {}).get("modelbudget_full_run", False) or is_full_run(config)
+        errors = unmatched(self._tables, (item.nodeid for item in items), None if is_full else config.rootpath)
+        errors += without_fixtures(self._tables, self._settings, items, config) if is_full else []
+        if not errors:
+            return
+        if not hasattr(config, "workeroutput"):
             raise pytest.UsageError(*errors)
+        # A worker cannot end the run; without tests it is over before it began, and the controller says why.
+        config.workeroutput["modelbudget_unmatched"] = errors
+        items.clear()
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if any(map(self._is_marked, session.items)):
@@ -251,9 +252,9 @@ class Budgets:
         self._unmatched = getattr(node, "workeroutput", {}).get("modelbudget_unmatched", self._unmatched)
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
         result = yield
-        if self._unmatched and is_full_run(session.config):
+        if self._unmatched:
             raise pytest.UsageError(*self._unmatched)
         return result
 

@@ -64,15 +64,27 @@ def load(rootdir: Path, settings: Settings) -> tuple[Table, ...]:
     return tuple(_tables(in_shared, "pyproject.toml: tool.modelbudget.budgets", settings))
 
 
-def unmatched(tables: Iterable[Table], nodeids: Iterable[str]) -> list[str]:
-    """For each table that covers none of the tests: what is wrong with it."""
+def unmatched(tables: Iterable[Table], nodeids: Iterable[str], selected_in: Path | None = None) -> list[str]:
+    """For each table that covers none of the tests: what is wrong with it.
+
+    Args:
+        tables: of the project.
+        nodeids: of the tests.
+        selected_in: the rootdir where these are but a part of the suite: then a table is wrong if it names a path that
+            is not there.
+    """
     ids = list(nodeids)
     return [
         f"{table.key}: {table.tests!r} matches no test; write the start of a node id, as pytest --collect-only -q "
         "lists them, or a pattern"
         for table in tables
-        if not any(map(table.covers, ids))
+        if not any(map(table.covers, ids)) and (selected_in is None or _is_lost(table.tests, selected_in))
     ]
+
+
+def _is_lost(pattern: str, rootdir: Path) -> bool:
+    path = pattern.partition("::")[0]
+    return not set("*?[") & set(path) and not (rootdir / path).exists()
 
 
 def without_fixtures(
@@ -172,7 +184,14 @@ def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
             raise pytest.UsageError(f"{where}.max_growth: {error}") from None
     if not limits:
         raise pytest.UsageError(f'{where}: no limit; write e.g. {next(iter(marks))} = "26M"')
-    return Table(tests, tuple(limits), f"{where}.tests")
+    return Table(_from_rootdir(tests), tuple(limits), f"{where}.tests")
+
+
+def _from_rootdir(pattern: str) -> str:
+    """The pattern as node ids are written, which start at the rootdir without saying so."""
+    while pattern.startswith("./"):
+        pattern = pattern[2:].lstrip("/")
+    return "*" if pattern in ("", ".") else pattern
 
 
 def _limit(written: object) -> object:

@@ -223,7 +223,40 @@ def test_it_is_said_before_any_test_runs(with_pattern, workers):
     ],
 )
 def test_on_other_runs_it_is_none(with_pattern, args):
+    with_pattern.makepyfile(test_other="def test_no_more(): pass")
+    with_pattern.makeini("[pytest]\npython_functions = test_one test_two\n")
     assert with_pattern.runpytest(*OFF, *args).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("args", [("-k", "one"), ("test_it.py",), ("test_it.py", "-n2")], ids=" ".join)
+def test_a_file_that_is_not_there_is_an_error_on_every_run(with_pattern, args):
+    result = with_pattern.runpytest(*OFF, *args)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *budgets[[]0].tests: 'test_other.py' matches no test; write *"])
+
+
+@pytest.mark.parametrize("pattern", ["test_o*.py", "test_i?.py::test_three", "test_it.py::test_three[1-a]"])
+def test_where_tests_are_selected_a_pattern_may_be_for_others(with_pattern, pattern):
+    with_pattern.makepyprojecttoml(f'[[tool.modelbudget.budgets]]\ntests = "{pattern}"\nmax_params = "1M"\n')
+    assert with_pattern.runpytest(*OFF, "test_it.py::test_one").ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("written", "pattern"),
+    [
+        ("./tests/test_a.py", "tests/test_a.py"),
+        ("././tests", "tests"),
+        (".//tests", "tests"),
+        (".", "*"),
+        ("./", "*"),
+        ("../tests", "../tests"),
+        (".hidden/test_a.py", ".hidden/test_a.py"),
+    ],
+)
+def test_patterns_start_at_the_rootdir_however_that_is_written(tmp_path, written, pattern):
+    text = f'[[budgets]]\ntests = "{written}"\nmax_params = 1\n'
+    tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
+    assert [table.tests for table in load(tmp_path, Settings())] == [pattern]
 
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)], ids=["serial", "xdist"])
