@@ -60,6 +60,12 @@ class Session:
         return self._config.get_verbosity("modelbudget")
 
     @property
+    def _quietest(self) -> int:
+        """The verbosity down to which what was observed is listed: who types the option wants to see the list."""
+        own = self._config.getini("verbosity_modelbudget")
+        return -1 if own == "auto" and "--modelbudget" in self._config.invocation_params.args else 0
+
+    @property
     def _modules(self) -> bool:
         """Whether somebody wants to see the modules."""
         return self._verbosity >= _TREE or bool(self._settings.reports)
@@ -148,7 +154,7 @@ class Session:
             dict(sorted(self.results.items())),
             self.unmeasured,
             self._verbosity,
-            observed=self._settings.observe_all,
+            observed=self._settings.observe_all and self._verbosity >= self._quietest,
         )
         # Who looks closely, at all there is: on a part of the suite, or a failed run, others may need the room.
         if self._verbosity > 0 and exitstatus == pytest.ExitCode.OK and is_full_run(self._config):

@@ -41,7 +41,8 @@ def table(run: Run) -> list[str]:
     start = next((i for i, line in enumerate(lines) if "= model budgets =" in line), None)
     if start is None:
         return []
-    end = next(i for i, line in enumerate(lines) if i > start and line.startswith("="))
+    # With -q the last line of all has no rule around it.
+    end = next(i for i, line in enumerate(lines) if i > start and (line.startswith("=") or " passed in " in line))
     return lines[start + 1 : end]
 
 
@@ -236,7 +237,27 @@ def test_d(): Net()(batch(1))
     verbose = table(suite(source, "--modelbudget", "-v"))
     start = verbose.index("  test_it.py::test_a")
     assert verbose[start + 1] == "  test_it.py::test_c"
-    assert table(suite(source, "--modelbudget", "-q")) == []
+    quiet = table(suite(source, "--modelbudget", "-q"))
+    assert [line for line in quiet if not line.startswith("    ")] == lines
+
+
+OBSERVED = "def test_it(): Net()(batch())"
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["serial", "xdist"])
+def test_who_asks_for_what_was_observed_sees_it_quietly_too(suite: Suite, workers):
+    run = suite(
+        OBSERVED + "\n@pytest.mark.max_params(58)\ndef test_within(): Net()(batch())", "--modelbudget", "-q", *workers
+    )
+    assert table(run)[0] == "Net  2x4  on cpu", "and no budget that is kept"
+
+
+def test_who_asks_for_less_does_not(suite: Suite):
+    assert table(suite(OBSERVED, "--modelbudget", "-qq")) == []
+    suite.pytester.makeini("[pytest]\naddopts = --modelbudget\n")
+    assert table(suite(OBSERVED, "-q")) == []
+    suite.pytester.makeini("[pytest]\nverbosity_modelbudget = -1\n")
+    assert table(suite(OBSERVED, "--modelbudget")) == []
 
 
 def test_calls_that_differ_in_nothing_that_is_shown_are_one(suite: Suite):

@@ -65,7 +65,7 @@ def write(
         keep = {id(row) for row in [*always, *others[: max(_SHORT - len(always), 0)]]}
         shown = [row for row in rows if id(row) in keep]
     profiles = []
-    if (observed and verbosity >= 0) or verbosity > 1:
+    if observed or verbosity > 1:
         tests = ((nodeid, result["profiles"]) for nodeid, result in results.items())
         profiles = measured.grouped(tests, modules=verbosity > 1)
     if not shown and not profiles and not unmeasured:
@@ -189,7 +189,7 @@ class _Writer:
         return parts
 
     def profiles(self, groups: list[Group], verbosity: int) -> None:
-        shown = groups if verbosity else groups[:_SHORT]
+        shown = groups if verbosity > 0 else groups[:_SHORT]
         for group in shown:
             profile, tests = group.profile, group.tests
             heading = [*measured.heading(profile), *([f"({group.variants} alike)"] if group.variants > 1 else [])]
@@ -202,7 +202,7 @@ class _Writer:
                 self._wrapped(f"unknown cost: {measured.operators(profile['uncounted'])}", indent="  ")
             for note in profile["notes"]:
                 self._wrapped(note, indent="  ")
-            if verbosity:
+            if verbosity > 0:
                 for nodeid in tests:
                     self._reporter.write_line(f"  {nodeid}")
             else:
