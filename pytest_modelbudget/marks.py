@@ -16,7 +16,7 @@ from pytest_modelbudget.limits import KEYWORDS, limits_of, near
 from pytest_modelbudget.locate import place_of
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.nodes import nodes_below, nodes_of
-from pytest_modelbudget.relative import growth_limits, suite_limits
+from pytest_modelbudget.relative import growth_limits, holds_still, no_growth_of, suite_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,7 +31,8 @@ def signature_of(mark: str) -> inspect.Signature:
     """How a mark is called: marks are bound like calls, so that Python itself says what is missing or unknown."""
     limit = inspect.Parameter("limit", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     several = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in METRICS]
-    first = {"modelbudget": several, "max_growth": [limit.replace(default="0%"), *several]}
+    steady = [parameter for parameter in several if holds_still(METRICS[parameter.name])]
+    first = {"modelbudget": several, "max_growth": [limit.replace(default="0%"), *steady]}
     return inspect.Signature([*first.get(mark, [limit]), *KEYWORDS.values()])
 
 
@@ -134,6 +135,8 @@ def _bind(mark: pytest.Mark, node: Node, item: pytest.Item | pytest.Collector, s
         hint = f"; write e.g. {_example(mark.name)}"
         if unknown and repr(unknown[0]) in str(error):
             hint = near(unknown[0], signature.parameters)
+            if mark.name == "max_growth" and unknown[0] in METRICS:
+                raise _error(mark, node, item, no_growth_of(unknown[0])) from None
         raise _error(mark, node, item, f"{error}{hint}") from None
     if mark.name == "max_growth":
         names = [name for name in ("limit", *METRICS) if name in arguments]

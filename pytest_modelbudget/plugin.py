@@ -103,8 +103,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"max_{name}(limit, *, {_KEYWORDS}): limit on {noun}: {definition}.")
     names = "".join(f"{row[0]}=…, " for row in rows)
     config.addinivalue_line("markers", f"modelbudget(*, {names}{_KEYWORDS}): several limits in one mark.")
+    steady = "".join(f"{row[0]}=…, " for row in rows if row[3] != "clock")
     config.addinivalue_line(
-        "markers", f'max_growth(limit="0%", *, {names}{_KEYWORDS}): limit on growth over the baseline.'
+        "markers", f'max_growth(limit="0%", *, {steady}{_KEYWORDS}): limit on growth over the baseline.'
     )
     settings = config.stash[settings_key] = Settings.from_config(config)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.baseline import Figure
     from pytest_modelbudget.budget import Limit, Uncounted
+    from pytest_modelbudget.metrics import Metric
     from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.verdict import Calls
 
@@ -50,14 +51,24 @@ def growth_limits(
         quantities = {**dict.fromkeys(usual, written.get("limit", 0)), **quantities}
     shares = {}
     for name, value in quantities.items():
-        if METRICS[name].source is Origin.CLOCK:
-            raise LimitError(f"{name} differs from run to run and from machine to machine: limit it with {name}=")
+        if not holds_still(METRICS[name]):
+            raise LimitError(no_growth_of(name))
         shares[name] = None if value is None else quantity.parse_percent(value)
     limits = limits_of(dict.fromkeys(shares), settings, source, **keywords)
     return tuple(
         replace(limit, value=shares[limit.metric.name], written=_shown(quantities[limit.metric.name]), relative=True)
         for limit in limits
     )
+
+
+def holds_still(metric: Metric) -> bool:
+    """Whether a figure can be held against one of another day."""
+    return metric.source is not Origin.CLOCK
+
+
+def no_growth_of(name: str) -> str:
+    """Why there is no limit on the growth of a metric, and what to write."""
+    return f"{name} differs from run to run and from machine to machine: limit it with max_{name}"
 
 
 def _shown(written: object) -> str:

@@ -180,7 +180,10 @@ def test_configured(net): net(batch())
             'nothing is computed there, so latency has nothing to time; write device="cpu"',
         ),
         ('max_latency("5 ms", module="encoder")', "latency is a figure of the whole model; leave module out"),
-        ('max_growth(latency="1%")', "latency differs from run to run"),
+        (
+            'max_growth(latency="1%")',
+            "latency differs from run to run and from machine to machine: limit it with max_latency",
+        ),
     ],
 )
 def test_bad_marks_are_errors_of_collection(suite: Suite, mark: str, complaint: str):

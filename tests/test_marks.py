@@ -560,3 +560,4 @@ def test_every_mark_is_documented_with_its_signature(pytester):
             assert parameter.name in shown
             if parameter.default not in (None, inspect.Parameter.empty):
                 assert f'{parameter.name}="{parameter.default}"' in shown
+        assert ("latency=" in shown) == (name == "modelbudget"), "growth of a time is never judged"
