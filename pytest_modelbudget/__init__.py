@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_modelbudget.custom import custom_metric
     from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
     from pytest_modelbudget.inside import ModelBudget
@@ -61,3 +63,9 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Load the plugin for those who write `-p pytest_modelbudget`, which gives pytest this package."""
+    # By its entry point, and not as `pytest_plugins`: pytest, which may load that as well, refuses a second name.
+    pluginmanager.load_setuptools_entrypoints("pytest11", name="modelbudget")

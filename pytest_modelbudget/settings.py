@@ -333,6 +333,8 @@ def command_for(config: pytest.Config, test: str = "") -> str:
         file, colons, rest = test.partition("::")
         paths = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else ()
         words = [f"{os.path.relpath(root / file, here)}{colons}{rest}"] if test else list(paths)
+    for plugin in config.getoption("plugins") or ():
+        words += ["-p", plugin] if "modelbudget" in plugin else []
     words += [f"--config-file={file}" for file in [config.getoption("inifilename")] if file]
     words += [f"--rootdir={folder}" for folder in [config.getoption("rootdir")] if folder]
     words += ["--modelbudget"] if "--modelbudget" in typed else []

@@ -561,7 +561,7 @@ TYPED = [
     ("--modelbudget", "--modelbudget-max-growth", "1%", "--modelbudget-baseline=base lines/b.json"),
     ("--modelbudget", "--modelbudget-max-growth=1%", "--modelbudget-flops-per-mac=1", "--modelbudget-device=cpu"),
     ("--modelbudget", "-o", "modelbudget_max_growth=1%", "-o", "modelbudget_baseline=b.json"),
-    ("--modelbudget", "-c", "own.ini"),
+    ("-p", "modelbudget", "--modelbudget", "-c", "own.ini"),
 ]
 ONE_TEST = "def test_model(): Net()(batch())"
 

@@ -227,13 +227,26 @@ def test_it_measures_nothing_with(pytester, observed, args):
     assert observed == []
 
 
+@pytest.mark.parametrize("name", ["modelbudget", "pytest_modelbudget", "pytest_modelbudget.plugin"])
 @pytest.mark.parametrize("strict", [("--strict-markers",), ("-W", "error")], ids=" ".join)
-def test_it_can_be_loaded_by_name_alone(pytester, monkeypatch, strict):
+def test_it_can_be_loaded_by_name_alone(pytester, monkeypatch, strict, name):
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makepyfile(MARKED.replace("max_params", "slow").replace('("1M")', ""))
     assert pytester.runpytest_subprocess(*strict).ret != pytest.ExitCode.OK  # there is no such mark
     pytester.makepyfile(MARKED.replace('"1M"', "None"))
-    pytester.runpytest_subprocess("-p", "pytest_modelbudget.plugin", *strict).assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("-p", name, *strict).assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("name", ["modelbudget", "pytest_modelbudget"])
+def test_it_may_be_named_where_it_is_loaded_anyway(pytester, observed, name):
+    pytester.makepyfile(MARKED)
+    pytester.runpytest_inprocess(*OFF, "-p", name).assert_outcomes(passed=2)
+    assert observed == ["test_marked"]
+
+
+def test_the_package_as_a_plugin_leaves_alone_what_is_switched_off(pytester, observed):
+    pytester.makepyfile("def test_it(): pass")
+    pytester.runpytest_inprocess(*OFF, "-p", "pytest_modelbudget", "-p", "no:modelbudget").assert_outcomes(passed=1)
 
 
 def test_its_options_stand_in_one_group(pytester):
