@@ -55,6 +55,7 @@ class How(NamedTuple):
         announce: called before a measurement that will take long.
         notes: what a reader of the figures must know.
         attention: `fused` or `math`, on meta.
+        instead: what the user can do where the call cannot be made.
     """
 
     device: str
@@ -65,6 +66,7 @@ class How(NamedTuple):
     announce: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
     attention: str = "fused"
+    instead: str = "call the model in the test"
 
     @property
     def where(self) -> str:
@@ -96,7 +98,7 @@ def run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], how: Ho
             specification = specify(model, args, kwargs)
     except UnrepeatableCallError as error:
         raise SubjectError(
-            f"the inputs of {type(model).__name__} cannot be copied ({_first_line(error)}): call the model in the test",
+            f"the inputs of {type(model).__name__} cannot be copied ({error.reason}): {how.instead}",
             invalid=True,
         ) from error
     return repeated(model, [(model, specification)], how)

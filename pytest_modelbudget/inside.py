@@ -106,6 +106,7 @@ class ModelBudget:
             backward=limit.metric.backward,
             root=self._item.config.rootpath,
             attention=self._settings.attention,
+            instead="call the model yourself, in a block of modelbudget.limit(...)",
         )
         if limit.metric.source is Origin.CLOCK:
             how = how._replace(latency=True, device="cpu" if how.device == "auto" else how.device)

@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 _UNSEEN = "{} called in another thread, where operators cannot be seen: call it in the thread of the test"
 
 
+def _instead(*, latency: bool, is_there: bool, is_complete: bool) -> str:
+    """What the user can do where the calls of the test cannot be repeated: have no need to."""
+    if latency:
+        return "what is timed is called again, so call the model itself, with arguments that can be copied"
+    observed = [] if is_there else ['use device="auto" for this test']
+    return " and ".join(observed + ([] if is_complete else ["run the backward pass in the test"]))
+
+
 class Subject(NamedTuple):
     """A model under test: its number in the observation, and the name under which the test knows it, if any."""
 
@@ -319,6 +327,8 @@ class Subjects:
         key = (subject.number, device, backward, latency, lacks, None if called else id(inputs))
         if key not in self._repeated:
             how = How(device, flops_per_mac, backward, self._root, attention=attention)
+            if called:
+                how = how._replace(instead=_instead(latency=latency, is_there=is_there, is_complete=is_complete))
             if latency:
                 how = how._replace(latency=True, announce=partial(self._announce, subject, device), notes=self._notes())
             self._repeated[key] = (
@@ -389,7 +399,7 @@ class Subjects:
             way_out = (
                 f'limit the time of a call, with per="call", or call {type(model).__name__} itself in the test'
                 if how.latency
-                else 'use device="auto"'
+                else how.instead
             )
             raise SubjectError(
                 f"part of the work of {type(model).__name__} ran in its methods, outside module calls, and cannot be "
@@ -403,7 +413,11 @@ class Subjects:
             if call.tree is None or not (whole or observation.contains(subject.number, call.module)):
                 continue
             if isinstance(call.specification, UnrepeatableCallError):
-                raise SubjectError(str(call.specification), invalid=True)
+                raise SubjectError(
+                    f"the call of {type(model).__name__} cannot be repeated, because an argument cannot be copied "
+                    f"({call.specification.reason}): {how.instead}",
+                    invalid=True,
+                )
             if whole:
                 first, count = distinct.get((call.tree, call.inputs), (call, 0))
                 distinct[call.tree, call.inputs] = first, count + 1

@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.suite import Suite
 
+UNREPEATABLE = "the call of Reading cannot be repeated, because an argument cannot be copied"
+
 FIXTURES = """
 @pytest.fixture
 def net(): return Net()
@@ -860,7 +862,7 @@ Net.product = lambda self, x: x @ self.encoder.weight.T
         assert run.measured("test_built_there") == [("Net", "96 MACs")]
         assert run.headline("test_method") == (
             "max_macs: part of the work of Net ran in its methods, outside module calls, and cannot be repeated on "
-            'meta: use device="auto"'
+            'meta: use device="auto" for this test'
         )
         # What the method does between the calls holds no contraction: the MACs are all there.
         assert ("Net", "96 MACs") in run.measured("test_generated")
@@ -915,10 +917,48 @@ def test_it(reading):
 """
         assert suite(source).measured("test_it") == [("Reading", "96 MACs")]
         headline = suite(source, "--modelbudget-device=meta").headline("test_it")
-        assert headline.startswith(
-            "max_macs: the call cannot be repeated on another device, because an argument cannot be copied ("
+        assert headline.startswith(f"max_macs: {UNREPEATABLE} (")
+        assert headline.endswith('): use device="auto" for this test')
+
+    @pytest.mark.parametrize(
+        ("mark", "advice"),
+        [
+            ("max_training_flops(1)", "run the backward pass in the test"),
+            (
+                "max_training_flops(1, device='meta')",
+                'use device="auto" for this test and run the backward pass in the test',
+            ),
+            (
+                "max_latency('1 s')",
+                "what is timed is called again, so call the model itself, with arguments that can be copied",
+            ),
+        ],
+    )
+    def test_what_is_advised_then_was_not_done_already(self, suite: Suite, mark: str, advice: str):
+        run = suite(
+            f"""
+class Reading(Net):
+    def forward(self, x, file): return super().forward(x)
+
+@pytest.mark.{mark}
+def test_it():
+    with open(__file__) as file:
+        Reading()(batch(), file)
+"""
         )
-        assert headline.endswith('use device="auto" for this test')
+        assert UNREPEATABLE in run.headline("test_it")
+        assert run.headline("test_it").endswith(f"): {advice}")
+
+    def test_inside_a_test_the_block_is_advised(self, suite: Suite):
+        run = suite(
+            """
+def test_it(modelbudget):
+    with open(__file__) as file:
+        modelbudget.check(Net(), (batch(), file), macs=1)
+"""
+        )
+        assert run.headline("test_it").startswith("max_macs: the inputs of Net cannot be copied (")
+        assert run.headline("test_it").endswith("): call the model yourself, in a block of modelbudget.limit(...)")
 
     @pytest.mark.parametrize("device", ["xpu", "cuda:7"])
     def test_a_device_that_is_not_there_fails_the_test_with_its_name(self, suite: Suite, device: str):

@@ -42,7 +42,18 @@ class Specification:
 
 
 class UnrepeatableCallError(RuntimeError):
-    """An argument cannot be copied, so the call cannot be repeated on another device."""
+    """An argument cannot be copied, so the call cannot be made again.
+
+    Attributes:
+        reason: why it cannot.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"an argument of the call cannot be copied ({reason}): pass only what copy.deepcopy can copy, since the "
+            "call is made with copies"
+        )
+        self.reason = reason
 
 
 def specify(
@@ -128,7 +139,4 @@ def _deepcopy(value: Any, make: Callable[[torch.Tensor], torch.Tensor]) -> Any:
         with _CopyTensors(make):
             return copy.deepcopy(value)
     except Exception as error:
-        raise UnrepeatableCallError(
-            f"the call cannot be repeated on another device, because an argument cannot be copied ({error}): "
-            'use device="auto" for this test'
-        ) from error
+        raise UnrepeatableCallError(str(error)) from error
