@@ -55,7 +55,8 @@ class How(NamedTuple):
         announce: called before a measurement that will take long.
         notes: what a reader of the figures must know.
         attention: `fused` or `math`, on meta.
-        instead: what the user can do where the call cannot be made.
+        instead: what the user can do where the call cannot be made,
+        ways_out: and where the model raises, one or the other.
     """
 
     device: str
@@ -67,6 +68,7 @@ class How(NamedTuple):
     notes: tuple[str, ...] = ()
     attention: str = "fused"
     instead: str = "call the model in the test"
+    ways_out: tuple[str, ...] = ("call it in the test", "give it other inputs=")
 
     @property
     def where(self) -> str:
@@ -187,9 +189,8 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
 
 
 def _way_out(how: How) -> str:
-    if how.where != "meta":
-        return "call it in the test, or give it other inputs="
-    return 'call it in the test, give it other inputs=, or another device=, for example "cpu"'
+    *ways, last = how.ways_out + (('another device=, for example "cpu"',) if how.where == "meta" else ())
+    return f"{', '.join(ways)}, or {last}" if ways else last
 
 
 def unmeasurable(name: str, error: Exception | str) -> str:

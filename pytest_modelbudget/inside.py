@@ -107,6 +107,7 @@ class ModelBudget:
             root=self._item.config.rootpath,
             attention=self._settings.attention,
             instead="call the model yourself, in a block of modelbudget.limit(...)",
+            ways_out=("give it other arguments",) if args or kwargs else ("say what to call it with, args=(x,)",),
         )
         if limit.metric.source is Origin.CLOCK:
             how = how._replace(latency=True, device="cpu" if how.device == "auto" else how.device)

@@ -218,10 +218,13 @@ def unknown_fixture(name: str, item: pytest.Item | pytest.Collector) -> str:
     """What is wrong with the name of a fixture that an item is to have; empty where it has it, or is none."""
     if not isinstance(item, pytest.Item) or name in getattr(item, "fixturenames", ()):
         return ""
-    manager = item.session._fixturemanager
-    if not manager.getfixturedefs(name, item):
-        # pytest keeps renaming this table, and near names are only a help.
-        tables = ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
-        known = {known for table in tables for known in getattr(manager, table, ())}
-        return f"there is no fixture {name!r}{near(name, known)}"
+    if not item.session._fixturemanager.getfixturedefs(name, item):
+        return f"there is no fixture {name!r}{near(name, fixtures_known_to(item))}"
     return ""
+
+
+def fixtures_known_to(item: pytest.Item) -> set[str]:
+    """The names of all fixtures that may be near to what somebody meant."""
+    # pytest keeps renaming this table, and near names are only a help.
+    tables = ("_arg2fixturedefs", "_arg2node2fixturedefs", "_arg2nodeid2fixturedefs")
+    return {name for table in tables for name in getattr(item.session._fixturemanager, table, ())}

@@ -14,6 +14,8 @@ from torch import nn
 
 from pytest_modelbudget.budget import Per
 from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
+from pytest_modelbudget.limits import near
+from pytest_modelbudget.marks import fixtures_known_to
 from pytest_modelbudget.metrics import Source
 from pytest_modelbudget.profiling.parameters import UninitializedModelError
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
@@ -272,10 +274,12 @@ class Subjects:
         if manager.getfixturedefs(first, self._item):
             return f": {first} is a fixture that it does not ask for, add it to its arguments"
         models = list(self._known.values())
-        roots = [found + name.removeprefix(first) for found in get_close_matches(first, values, n=1)]
-        near = (name == first and get_close_matches(name, models, n=1)) or roots
+        roots = [root + name.removeprefix(first) for root in get_close_matches(first, values, n=1)]
+        found = (name == first and get_close_matches(name, models, n=1)) or roots
         there_are = f"its models are {', '.join(models)}" if models else ""
-        meant = f'did you mean model="{near[0]}"?' if near else ""
+        meant = f'did you mean model="{found[0]}"?' if found else ""
+        if not found and (unasked := get_close_matches(first, fixtures_known_to(self._item), n=1, cutoff=0.75)):
+            meant = f"did you mean the fixture {unasked[0]}? the test does not ask for it, add it to its arguments"
         return "".join(f"; {text}" for text in (there_are, meant) if text)
 
     # -- its calls ------------------------------------------------------------------------------------------------
@@ -390,7 +394,8 @@ class Subjects:
                 return request.getfixturevalue(name)
         except pytest.FixtureLookupError:
             pass
-        raise SubjectError(f"{who} names {name!r}, which is no fixture that this test can use", invalid=True)
+        meant = near(name, fixtures_known_to(self._item))
+        raise SubjectError(f"{who} names {name!r}, which is no fixture that this test can use{meant}", invalid=True)
 
     def _repeat(self, subject: Subject, how: How, metric: Metric, per: Per) -> Calls:
         model = self._module(subject.number)

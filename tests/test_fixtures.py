@@ -55,6 +55,8 @@ def test_what_cannot_be_checked_is_one_clear_failure(suite: Suite):
     run = suite(
         """
 def test_raises(modelbudget): modelbudget.check(Broken(), batch(), macs=1)
+def test_without_arguments(modelbudget): modelbudget.check(Net(), macs=1)
+def test_other_arguments(modelbudget): modelbudget.check(Net(), nn.Identity(), macs=1, device="cpu")
 def test_lazy(modelbudget): modelbudget.check(nn.LazyLinear(4), batch(), macs=1)
 def test_lazy_state(modelbudget): modelbudget.check(nn.LazyLinear(4), params=1)
 def test_no_module(modelbudget): modelbudget.check("net", batch(), macs=1)
@@ -71,6 +73,10 @@ def test_unknown_keyword_of_limit(modelbudget):
     assert run.headline("test_raises").startswith(
         "max_macs: Broken cannot be run on meta (RuntimeError: no such thing at models.py:"
     )
+    assert run.headline("test_without_arguments").endswith(
+        '): say what to call it with, args=(x,), or another device=, for example "cpu"'
+    )
+    assert run.headline("test_other_arguments").endswith("): give it other arguments")
     for name in ("test_lazy", "test_lazy_state"):
         assert "LazyLinear cannot be measured: weight has no shape yet" in run.headline(name)
     assert 'inputs="batch": inside a test, pass the value of the fixture itself' in run.headline("test_fixture_name")

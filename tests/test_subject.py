@@ -369,6 +369,11 @@ def test_a_name_that_is_no_model_lists_what_there_is(naming: Suite):
         ("studnet.head", '; its models are student, teachers.0; did you mean model="student.head"?'),
         ("teachers0", '; its models are student, teachers.0; did you mean model="teachers.0"?'),
         ("zebra", "; its models are student, teachers.0"),
+        (
+            "othre",
+            "; its models are student, teachers.0; did you mean the fixture other? the test does not ask for it, add "
+            "it to its arguments",
+        ),
         ("other", ": other is a fixture that it does not ask for, add it to its arguments"),
     ],
 )
@@ -609,6 +614,15 @@ def test_a_fixture_for_inputs_that_a_test_cannot_use_is_named(suite: Suite):
     run = suite(FIXTURES + MACS + "def test_it(net): pass", "test_it.py")
     assert run.headline("test_it") == (
         "max_macs: modelbudget_inputs names 'elsewhere', which is no fixture that this test can use"
+    )
+
+
+def test_a_fixture_for_inputs_that_is_misspelt_is_named(suite: Suite):
+    source = FIXTURES + MACS + "def test_it(net): pass\n@pytest.fixture\ndef somewhere(): pass"
+    assert (
+        suite(source, "test_it.py", "--modelbudget-inputs=somewere")
+        .headline("test_it")
+        .endswith("names 'somewere', which is no fixture that this test can use; did you mean 'somewhere'?")
     )
 
 
