@@ -50,6 +50,7 @@ def observe(
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
+    __tracebackhide__ = True
     observation = observation_for(budget.limits, settings)
     failed_before = item.session.testsfailed
     passed = None
@@ -79,6 +80,7 @@ def judge_unobserved(item: pytest.Item, budget: Budget, settings: Settings) -> N
     Raises:
         BudgetExceeded: a limit does not hold, or cannot be judged any more.
     """
+    __tracebackhide__ = True
     subjects = Subjects(item, Observation(compute=False))
     verdicts: list[Verdict] = []
     for limit in budget.limits:
@@ -134,6 +136,7 @@ def judge_test(
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
+    __tracebackhide__ = True
     subjects = Subjects(item, observation, runs_models=runs_models)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
@@ -184,6 +187,7 @@ def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
     Raises:
         BudgetExceeded: with all violations of the test.
     """
+    __tracebackhide__ = True
     result_of(item).verdicts += verdicts
     failures = [verdict for verdict in verdicts if verdict.is_failure]
     errors = [verdict for verdict in failures if verdict.limit.level is Level.ERROR]

@@ -15,7 +15,7 @@ from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.settings import settings_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     import pytest
@@ -113,8 +113,7 @@ class ModelBudget:
             how = how._replace(latency=True, device="cpu" if how.device == "auto" else how.device)
         return calling.run(model, args, kwargs, how)
 
-    @contextlib.contextmanager
-    def limit(self, **limits: Any) -> Iterator[None]:
+    def limit(self, **limits: Any) -> contextlib.AbstractContextManager[None]:
         """Judge the model calls in a `with` block: `with modelbudget.limit(flops="8G"): …`, in loops and subtests.
 
         Raises:
@@ -122,18 +121,7 @@ class ModelBudget:
             TypeError: a keyword is unknown.
             ValueError: a limit is malformed.
         """
-        __tracebackhide__ = True
-        frame = _user_frame()
-        parsed = self._limits("modelbudget.limit", limits, frame)
-        if not self._settings.active or not parsed:
-            yield
-            return
-        from pytest_modelbudget.gate import judge_test, observation_for
-
-        observation = observation_for(parsed, self._settings)
-        with observation.under(frame):
-            yield
-        judge_test(self._item, observation, parsed, self._settings, runs_models=False)
+        return _Block(self, limits)
 
     def _limits(self, function: str, written: dict[str, Any], frame: FrameType) -> list[Limit]:
         """The limits that the keywords set; an empty list where each is None, which lifts it."""
@@ -157,6 +145,35 @@ class ModelBudget:
             source = Source(text=f"{function}({name}={shown})", location=location, direct=True)
             limits += limits_of({name: quantity}, self._settings, source, **keywords)
         return [limit for limit in limits if limit.value is not None]
+
+
+class _Block(contextlib.AbstractContextManager[None]):
+    """A block whose calls are judged. No generator, whose own machinery would be where a debugger stops."""
+
+    def __init__(self, within: ModelBudget, written: dict[str, Any]) -> None:
+        self._within = within
+        self._written = written
+        self._judge: Callable[[], None] | None = None
+        self._observed = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        __tracebackhide__ = True
+        frame = _user_frame()
+        item, settings = self._within._item, self._within._settings
+        limits = self._within._limits("modelbudget.limit", self._written, frame)
+        if not settings.active or not limits:
+            return
+        from pytest_modelbudget.gate import judge_test, observation_for
+
+        observation = observation_for(limits, settings)
+        self._judge = partial(judge_test, item, observation, limits, settings, runs_models=False)
+        self._observed.enter_context(observation.under(frame))
+
+    def __exit__(self, *raised: Any) -> None:
+        __tracebackhide__ = True
+        self._observed.__exit__(*raised)
+        if self._judge is not None and raised[0] is None:
+            self._judge()
 
 
 def _user_frame() -> FrameType:

@@ -261,6 +261,7 @@ class Budgets:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: only the body is observed, and what is printed captured
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        __tracebackhide__ = True
         if self._observes_all or self._is_marked(item):
             # Only now: fixtures and hooks may have added marks.
             budget, settings = self._budget_of(item)
@@ -278,6 +279,7 @@ class Budgets:
         return result
 
     def _budget_of(self, item: pytest.Item) -> tuple[Budget, Settings]:
+        __tracebackhide__ = True
         from pytest_modelbudget.marks import MarkError, budget_for
 
         try:
@@ -288,6 +290,7 @@ class Budgets:
 
     def _judge_late_marks(self, item: pytest.Item, failed_before: int) -> None:
         """Judge the marks that a test without a budget has added to itself in its body, which nobody observed."""
+        __tracebackhide__ = True
         from pytest_modelbudget.result import body_failed
 
         if body_failed(item, failed_before):

@@ -5,11 +5,14 @@ Net: 58 parameters, 48 MACs a sample (encoder 40 and 32, head 18 and 16). Tiny: 
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_modelbudget.profiling.profile import Profile
+from tests.suite import OFF
 
 if TYPE_CHECKING:
     from tests.suite import Suite
@@ -298,3 +301,23 @@ def test_the_fixtures_are_documented(pytester: pytest.Pytester):
             "    The name of the configured device, *",
         ]
     )
+
+
+@pytest.mark.parametrize(
+    ("test", "line"),
+    [
+        ("def test_it(modelbudget): modelbudget.check(Net(), batch(), macs=1)", "modelbudget.check(Net()"),
+        ("def test_it(modelbudget):\n    with modelbudget.limit(macs=1):\n        Net()(batch())", "with modelbudget"),
+    ],
+)
+def test_a_debugger_stops_in_the_test(suite: Suite, test: str, line: str):
+    suite.write(test)
+    result = suite.pytester.run(sys.executable, "-m", "pytest", *OFF, "--pdb", stdin=b"q\n")
+    result.stdout.re_match_lines([r"> .*test_it\.py.*", f"->.*{re.escape(line)}.*"], consecutive=True)
+
+
+def test_a_debugger_that_stops_after_the_test_does_not_show_the_plugin(suite: Suite):
+    suite.write("@pytest.mark.max_macs(1)\ndef test_it(): Net()(batch())")
+    result = suite.pytester.run(sys.executable, "-m", "pytest", *OFF, "--pdb", stdin=b"q\n")
+    result.stdout.fnmatch_lines(["*PDB post_mortem*", "> *"])
+    result.stdout.no_fnmatch_line("> *pytest_modelbudget*")
