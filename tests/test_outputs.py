@@ -449,6 +449,13 @@ def test_only_tests_that_passed_are_recorded(suite: Suite):
     assert {key.test.rpartition("::")[2] for key in load(suite.pytester.path / NAME)} == {"test_passed"}
 
 
+def test_a_run_that_is_interrupted_records_what_passed_and_drops_nothing(suite: Suite):
+    suite("@pytest.mark.max_growth()\ndef test_gone(): Tiny()(batch())", "--modelbudget-update=new")
+    suite(GROWTH + "def test_then(): raise KeyboardInterrupt", "--modelbudget-update=all")
+    names = {key.test.rpartition("::")[2] for key in load(suite.pytester.path / NAME)}
+    assert names == {"test_gone", "test_it"}
+
+
 PLAIN = """
 def test_model(): Net()(batch())
 def test_other(): assert 1 + 1 == 2
