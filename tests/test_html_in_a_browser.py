@@ -290,6 +290,25 @@ def test_what_failed_stands_first(page: Page) -> None:
     assert ["over" in row.get_attribute("class") for row in rows[:4]] == [True, True, True, False]
 
 
+def test_what_was_not_measured_is_no_budget_kept(page: Page, tmp_path: Path) -> None:
+    profile = large_model("Net", 1, 100)
+    kept = verdict_on(profile, "params", 0.5)
+    nothing = {"outcome": "not measured", "model": "", "measured": None, "figure": None, "used": None}
+    test = {"id": "test_it.py::test_it", "outcome": "passed", "profiles": [profile]}
+    test["verdicts"] = [kept, {**kept, **nothing, "reason": "the test calls no model"}]
+    run = {"torch": "", "python": "", "platform": "", "device": "auto", "flops_per_mac": 2, "exit_status": 0}
+    path = tmp_path / "unmeasured.html"
+    path.write_text(html.render({"run": run, "tests": [test], "unmeasured": [], "changes": []}), encoding="ascii")
+    other = Page(page.driver, path.as_uri()).open()
+    assert other.one("h1").text == "1 budget kept, 1 not measured"
+    assert other.texts(".stat")[:3] == ["0\nover budget", "1\nwithin", "1\nnot measured"]
+    assert other.texts(".group .pill") == ["1 budget within", "1 not measured"]
+    other.choose("#state", "held")
+    assert other.one(".count").text == "1 of 2 budgets"
+    other.choose("#state", "unmeasured")
+    assert other.texts(".budget .bar-reason") == ["the test calls no model"]
+
+
 def test_the_figures_of_each_budget_are_those_of_the_report(page: Page, report: Report) -> None:
     page.open()
     shown = page.run(

@@ -141,6 +141,61 @@ def test_markdown_names_failures_first(suite: Suite):
     )
 
 
+UNMEASURED = """
+@pytest.mark.max_params(58)
+class TestNet:
+    def test_kept(self): Net()(batch())
+    def test_helper(self): pass
+    def test_other_helper(self): pass
+"""
+
+
+def headline_of(suite: Suite, source: str) -> list[str]:
+    """What the Markdown report says before its first table."""
+    suite(source, "--modelbudget-report=markdown:r.md")
+    text = suite.pytester.path.joinpath("r.md").read_text("utf-8")
+    return [line for line in text.partition("<details>")[0].splitlines() if line]
+
+
+def test_markdown_counts_what_was_not_measured_apart_and_is_not_green(suite: Suite):
+    assert headline_of(suite, UNMEASURED) == ["## Model budgets: 1 budget kept, 2 not measured"]
+    _, _, below = suite.pytester.path.joinpath("r.md").read_text("utf-8").partition("Not measured (1)")
+    apart, _, within = below.partition("Within budget (1)")
+    assert "| – | `test_it.py::TestNet::test_helper` and 1 more |" in apart
+    assert "| ✅ | `test_it.py::TestNet::test_kept` |" in within
+    assert "✅" not in apart
+    assert "test_helper" not in within
+
+
+def test_markdown_says_what_was_not_measured_beside_what_is_over(suite: Suite):
+    assert headline_of(suite, UNMEASURED.replace("58", "57"))[:1] == [
+        "## ❌ Model budgets: 1 of 3 budgets not kept, 2 not measured"
+    ]
+
+
+def test_markdown_is_red_where_a_test_failed_before_it_was_judged(suite: Suite):
+    source = UNMEASURED.replace("def test_helper(self): pass", "def test_helper(self): assert False")
+    assert headline_of(suite, source) == [
+        "## ❌ Model budgets: 1 budget kept, 1 not measured",
+        "1 test failed before it was judged.",
+    ]
+
+
+@pytest.mark.parametrize("mark", ["skip", "xfail"])
+def test_markdown_is_not_green_where_a_budget_was_not_judged(suite: Suite, mark: str):
+    source = f"""
+    @pytest.mark.max_params(58)
+    def test_kept(): Net()(batch())
+    @pytest.mark.max_params(58)
+    @pytest.mark.{mark}
+    def test_left_out(): assert False
+    """
+    assert headline_of(suite, source) == [
+        "## Model budgets: 1 budget kept",
+        "1 test was skipped or failed as expected: not judged.",
+    ]
+
+
 OBSERVED = """
 def test_a(): Net()(batch())
 def test_b(): Net()(batch())

@@ -36,6 +36,7 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
         if verdict["outcome"] != "incomplete"
     ]
     failed = [row for row in verdicts if row[1]["failed"]]
+    unmeasured = [row for row in verdicts if _is_unmeasured(row[1])]
     changes = [change for change in report["changes"] if change["kind"] != "moved"]
     limited = {test for test, _ in verdicts}
     # Who limits every test knows what it measures; who observes wants to see it.
@@ -43,13 +44,14 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     groups = grouped((test["id"], test["profiles"]) for test in observed)
     columns = _columns(groups)
     sections = [
-        Section(_headline(len(failed), len(verdicts), report), (), ()),
+        Section(_headline(len(failed), len(unmeasured), len(verdicts), report), (), ()),
         Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
         Section("### Changes against the baseline", CHANGE_HEADER, change_rows(changes)),
+        Section("### Not measured", _BUDGET_HEADER, _budget_rows(unmeasured), folded=True),
         Section(
             "### Within budget",
             _BUDGET_HEADER,
-            _budget_rows([row for row in verdicts if not row[1]["failed"]]),
+            _budget_rows([row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1])]),
             folded=True,
         ),
         Section(
@@ -130,23 +132,45 @@ def _text(sections: Sequence[Section], kept: Sequence[int]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _headline(failed: int, verdicts: int, report: Row) -> str:
-    budgets = "1 budget" if verdicts == 1 else f"{verdicts} budgets"
-    if failed:
-        text = f"## ❌ Model budgets: {failed} of {budgets} not kept"
-    else:
-        text = f"## ✅ Model budgets: {budgets} kept" if verdicts else "## Model budgets: none judged"
-    others = [test for test in report["tests"] if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
-    if others:
-        were = "it was" if len(others) == 1 else "they were"
-        text += f"\n\n{quantity.counted(len(others), 'test')} failed before {were} judged."
-    elif not failed and report.get("run", {}).get("exit_status"):
+def _headline(failed: int, unmeasured: int, verdicts: int, report: Row) -> str:
+    tests = report["tests"]
+    stopped = [test for test in tests if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
+    unjudged = [test for test in tests if test["outcome"] != "failed" and _is_unjudged(test["verdicts"])]
+    code_of_run = report.get("run", {}).get("exit_status")
+    notes = []
+    if stopped:
+        notes.append(f"{quantity.counted(len(stopped), 'test')} failed before {_they_were(stopped)} judged.")
+    elif not failed and code_of_run:
         # An error in a fixture or in the code of the tests: green would be a lie.
-        code_of_run = report["run"]["exit_status"]
-        text = f"{text.replace('✅', '❌')}\n\nNo budget is broken, but the run did not pass: exit code {code_of_run}."
-    for complaint in report["unmeasured"]:
-        text += f"\n\n⚠️ {plain(complaint, 500)}"
-    return text
+        notes.append(f"No budget is broken, but the run did not pass: exit code {code_of_run}.")
+    if unjudged:
+        what = "was skipped or failed as expected" if len(unjudged) == 1 else "were skipped or failed as expected"
+        notes.append(f"{quantity.counted(len(unjudged), 'test')} {what}: not judged.")
+    notes += [f"⚠️ {plain(complaint, 500)}" for complaint in report["unmeasured"]]
+    kept = verdicts - failed - unmeasured
+    if failed:
+        said = f"{failed} of {quantity.counted(verdicts, 'budget')} not kept"
+    else:
+        said = f"{quantity.counted(kept, 'budget')} kept" if kept or unmeasured else "none judged"
+    if unmeasured:
+        said += f", {unmeasured} not measured"
+    # What was not looked at is neither kept nor broken, and a sign would say one of them.
+    is_whole = kept and not (unmeasured or unjudged or report["unmeasured"])
+    sign = "❌ " if failed or (verdicts and (stopped or code_of_run)) else "✅ " if is_whole else ""
+    return "\n\n".join([f"## {sign}Model budgets: {said}", *notes])
+
+
+def _they_were(tests: Sequence[Row]) -> str:
+    return "it was" if len(tests) == 1 else "they were"
+
+
+def _is_unmeasured(verdict: Row) -> bool:
+    """Whether a limit from afar found nothing to measure; where it stands on the test itself, that is a failure."""
+    return verdict["outcome"] == "not measured" and not verdict["failed"]
+
+
+def _is_unjudged(verdicts: Iterable[Row]) -> bool:
+    return any(verdict["outcome"] == "incomplete" for verdict in verdicts)
 
 
 def _has_failed(verdicts: Iterable[Row]) -> bool:
@@ -216,7 +240,9 @@ def _use(row: tuple[str, Row]) -> tuple[bool, float]:
 
 
 def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
-    sign = ("⚠️" if verdict["level"] == "warn" else "❌") if verdict["failed"] else "✅"
+    sign = "–" if _is_unmeasured(verdict) else "✅"
+    if verdict["failed"]:
+        sign = "⚠️" if verdict["level"] == "warn" else "❌"
     metric = verdict["metric"] if verdict["per"] == "call" else f"{verdict['metric']} per {verdict['per']}"
     if verdict["module"]:
         metric += f" of {code(verdict['module'])}"
@@ -224,7 +250,7 @@ def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
         metric += ", growth"
     measured = verdict["measured"]
     if measured is None:
-        measured = f"{verdict['outcome']}: {verdict['reason']}"
+        measured = verdict["reason"] if _is_unmeasured(verdict) else f"{verdict['outcome']}: {verdict['reason']}"
     elif verdict["outcome"] not in ("within", "exceeded"):
         measured += f" ({verdict['outcome']})"
     return row_of(

@@ -10,6 +10,9 @@ const stateOf = (budget) => {
   return budget.outcome === "not measured" ? "none" : "ok";
 };
 
+// Of a limit from afar that found nothing to measure; where it stands on the test itself, that is a failure.
+const isUnmeasured = (budget) => stateOf(budget) === "none";
+
 const stateMark = (state, text = STATES[state][1]) =>
   make("span", { class: `mark ${state}`, title: text }, make("span", { "aria-hidden": "true" }, STATES[state][0]), make("span", { class: "hidden" }, text));
 
@@ -101,7 +104,8 @@ const callCard = (model, index) => {
 
 const matches = (budget, { words, state, metric }) => {
   if (state === "failed" && !budget.failed) return false;
-  if (state === "held" && budget.failed) return false;
+  if (state === "held" && (budget.failed || isUnmeasured(budget))) return false;
+  if (state === "unmeasured" && !isUnmeasured(budget)) return false;
   if (metric && budget.metric !== metric) return false;
   if (!words.length) return true;
   budget.haystack ??= `${overview.tests[budget.test].id} ${budget.model} ${budget.module} ${metricText(budget)} ${budget.source}`.toLowerCase();
@@ -127,13 +131,19 @@ const groupsOf = (budgets, models) => {
   );
 };
 
-const budgetsPill = (count, failed) =>
-  make("span", { class: `pill ${failed ? "over" : "ok"}` }, failed ? `${failed} of ${plural(count, "budget")} over` : `${plural(count, "budget")} within`);
+const budgetsPill = (budgets) => {
+  const count = budgets.length;
+  const failed = budgets.filter((budget) => budget.failed).length;
+  const unmeasured = budgets.filter(isUnmeasured).length;
+  const kept = unmeasured === count ? "" : `${plural(count - unmeasured, "budget")} within`;
+  const said = [failed ? `${failed} of ${plural(count, "budget")} over` : kept, unmeasured && `${unmeasured} not measured`];
+  return make("span", { class: `pill ${failed ? "over" : unmeasured ? "none" : "ok"}` }, said.filter(Boolean).join(", "));
+};
 
 // A budget leads to its call, too.
 const FIRST_CALLS = 4;
 
-const groupSection = ({ title, budgets, models, failed }) => {
+const groupSection = ({ title, budgets, models }) => {
   const list = make("ul", { class: "budgets" });
   const after = make("div", { class: "after-table" });
   const shown = [...new Set([...budgets.map(({ of }) => of).filter((of) => of !== null), ...models])];
@@ -148,7 +158,7 @@ const groupSection = ({ title, budgets, models, failed }) => {
       "h3",
       {},
       name(title),
-      budgets.length > 0 && budgetsPill(budgets.length, failed),
+      budgets.length > 0 && budgetsPill(budgets),
     ),
     list,
     after,
@@ -175,6 +185,7 @@ const stat = (value, text, state = "") => make("div", { class: `stat ${state}` }
 const overviewPage = () => {
   const { budgets, tests, models, changes } = overview;
   const failed = budgets.filter((budget) => budget.failed).length;
+  const unmeasured = budgets.filter(isUnmeasured).length;
   const grown = changes.filter(({ kind }) => kind === "grown").length;
   const broken = tests.filter(({ outcome }, index) => outcome === "failed" && !budgets.some((budget) => budget.test === index && budget.failed)).length;
   const filters = { words: [], state: "all", metric: "" };
@@ -202,12 +213,13 @@ const overviewPage = () => {
   const metrics = [...new Set(budgets.map(({ metric }) => metric))];
   fill();
   return [
-    make("h1", { id: "title", tabindex: "-1", class: failed ? "over" : "" }, headline(failed, budgets.length)),
+    make("h1", { id: "title", tabindex: "-1", class: failed ? "over" : "" }, headline(failed, unmeasured, budgets.length)),
     make(
       "div",
       { class: "stats" },
-      stat(failed, "over budget", failed ? "over" : "ok"),
-      stat(budgets.length - failed, "within"),
+      stat(failed, "over budget", failed ? "over" : unmeasured || broken ? "" : "ok"),
+      stat(budgets.length - failed - unmeasured, "within"),
+      unmeasured > 0 && stat(unmeasured, "not measured"),
       stat(tests.length, tests.length === 1 ? "test measured" : "tests measured"),
       stat(new Set(models.map(({ model }) => model)).size, "models"),
       changes.length > 0 && stat(grown, "figures grown", grown ? "over" : ""),
@@ -223,7 +235,7 @@ const overviewPage = () => {
         "form",
         { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
         field(make("label", { for: "search" }, "Search"), search),
-        field(make("label", { for: "state" }, "Show"), choose("state", "state", [["all", "all"], ["failed", "over budget"], ["held", "within"]])),
+        field(make("label", { for: "state" }, "Show"), choose("state", "state", [["all", "all"], ["failed", "over budget"], ["held", "within"], ["unmeasured", "not measured"]])),
         field(make("label", { for: "metric" }, "Metric"), choose("metric", "metric", [["", "all"], ...metrics.map((metric) => [metric, label(metric)])])),
         count,
       ),
@@ -233,8 +245,10 @@ const overviewPage = () => {
   ];
 };
 
-const headline = (failed, count) => {
+const headline = (failed, unmeasured, count) => {
   if (!count) return overview.models.length ? "What the models cost" : "No model was measured";
-  if (failed) return `${failed} of ${plural(count, "budget")} not kept`;
+  const others = unmeasured ? `, ${unmeasured} not measured` : "";
+  if (failed) return `${failed} of ${plural(count, "budget")} not kept${others}`;
+  if (unmeasured) return `${plural(count - unmeasured, "budget")} kept${others}`;
   return count === 1 ? "The budget is kept" : `All ${count} budgets are kept`;
 };
