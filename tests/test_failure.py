@@ -120,9 +120,54 @@ def test_two_different_numbers_never_read_the_same(value, excess):
         ({"body": 10, "body.only": 10}, "body.only  100.0 %"),
         ({"a": 1, "b": 2, "c": 3, "d": 4, "e": 0, "f": 5}, "f  33.3 %   d  26.7 %   c  20.0 %   b  13.3 %"),
         ({"a": 10, "idle": 0}, "a  100.0 %"),
+        # A part that holds nearly everything is taken apart, as deep as it takes; the rest stays beside what is in it.
+        (
+            {"model": 95, "model.layers": 95, "model.layers.up": 60, "model.layers.down": 35, "head": 5},
+            "model.layers.up  60.0 %   model.layers.down  35.0 %   head  5.0 %",
+        ),
+        # One that holds most of it, where there is room.
+        ({"model": 60, "model.a": 30, "model.b": 30, "head": 40}, "head  40.0 %   model.a  30.0 %   model.b  30.0 %"),
+        (
+            {"model": 60, **{f"model.{name}": 20 for name in "abc"}, "head": 20, "neck": 20},
+            "model  60.0 %   head  20.0 %   neck  20.0 %",
+        ),
+        # Its own work is told from the work of what is in it.
+        (
+            {"attention": 96, "attention.out": 16, "head": 4},
+            "attention itself  80.0 %   attention.out  16.0 %   head  4.0 %",
+        ),
     ],
 )
 def test_where_the_figure_sits(parts, where):
+    assert f"  where     {where}\n" in text(limit(1), profile(parts))
+
+
+def layers(count: int, **changes: int) -> dict[str, int]:
+    """Layers of 10 each, 6 of them in `mlp`."""
+    parts = {"model": 0, "model.layers": 0}
+    for number in range(count):
+        layer = f"model.layers.{number}"
+        parts |= {layer: 10, f"{layer}.attention": 4, f"{layer}.mlp": 6}
+    parts |= {path.replace("_", "."): macs for path, macs in changes.items()}
+    whole = sum(macs for path, macs in parts.items() if path.count(".") == 2)
+    return {**parts, "model": whole, "model.layers": whole}
+
+
+@pytest.mark.parametrize(
+    ("parts", "where"),
+    [
+        # 32 x 6 and 32 x 4 of 320.
+        (layers(32), "model.layers.0-31.mlp  60.0 %   model.layers.0-31.attention  40.0 %"),
+        # The first of four has an MLP of 16, so it stands alone: 20 and 3 x 10 of 50.
+        (
+            layers(4, model_layers_0=20, model_layers_0_mlp=16),
+            "model.layers.0  40.0 %   model.layers.1-3.mlp  36.0 %   model.layers.1-3.attention  24.0 %",
+        ),
+        # Two are named one by one.
+        (layers(2), "model.layers.0  50.0 %   model.layers.1  50.0 %"),
+    ],
+)
+def test_equal_layers_in_a_row_stand_together(parts, where):
     assert f"  where     {where}\n" in text(limit(1), profile(parts))
 
 

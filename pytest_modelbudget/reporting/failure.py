@@ -9,6 +9,7 @@ from pytest_modelbudget.budget import Per
 from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.reporting import growth
 from pytest_modelbudget.reporting.escape import visible
+from pytest_modelbudget.reporting.parts import largest
 from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -228,34 +229,16 @@ def _kinds(profile: Profile) -> str:
 
 
 def _where(verdict: Verdict, profile: Profile) -> str:
-    """The largest parts of the figure, one level below the first module that has several."""
+    """The largest parts of the figure."""
     if verdict.limit.metric.source is Source.CLOCK:
         return ""
     if not verdict.limit.metric.has_parts:
         return _kinds(profile)
     name = verdict.limit.metric.name
-    top = verdict.module
-    total = getattr(profile.modules[top], name)
-    if not total:
-        return ""
-    while True:
-        below = {path: getattr(profile.modules[path], name) for path in _children(profile, top)}
-        shares = {path: figure for path, figure in below.items() if figure}
-        if len(shares) != 1 or next(iter(shares.values())) != total:
-            break
-        (top,) = shares  # a single part holds everything: what is in it says more
-    if not shares and top != verdict.module:
-        shares = {top: total}
-    own = total - sum(shares.values())
-    if shares and own > 0:
-        shares["itself"] = own
-    largest = sorted(shares, key=lambda path: -shares[path])[:_SHOWN_MODULES]
-    return "   ".join(f"{path}  {100 * shares[path] / total:.1f} %" for path in largest)
-
-
-def _children(profile: Profile, parent: str) -> list[str]:
-    prefix = f"{parent}." if parent else ""
-    return [path for path in profile.modules if path.startswith(prefix) and path and "." not in path[len(prefix) :]]
+    figures = {path: getattr(module, name) or 0 for path, module in profile.modules.items()}
+    total = figures[verdict.module]
+    parts = largest(figures, verdict.module, _SHOWN_MODULES) if total else []
+    return "   ".join(f"{part.name}  {100 * part.figure / total:.1f} %" for part in parts)
 
 
 def _mac_hint(verdict: Verdict, profile: Profile) -> str:

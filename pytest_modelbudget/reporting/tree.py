@@ -83,7 +83,7 @@ def _rows(
     yield Row(name, node.module, equals, times, is_last, node.is_idle, bool(groups))
     for index, group in enumerate(groups):
         first, last = group[0], group[-1]
-        label = first.name if first is last else _span(first.name, last.name)
+        label = first.name if first is last else span(first.name, last.name)
         below = (*is_last, index + 1 == len(groups))
         yield from _rows(first, label, len(group), times * len(group), below, depth, look)
 
@@ -91,20 +91,22 @@ def _rows(
 def _groups(nodes: list[_Node], look: Look | None) -> list[list[_Node]]:
     groups: list[list[_Node]] = []
     for node in nodes:
-        if groups and look is not None and _is_next(groups[-1][-1], node) and _equal(groups[-1][-1], node, look):
+        last = groups[-1][-1] if groups else None
+        if last is not None and look is not None and is_next(last.name, node.name) and _equal(last, node, look):
             groups[-1].append(node)
         else:
             groups.append([node])
     return groups
 
 
-def _is_next(node: _Node, other: _Node) -> bool:
+def is_next(name: str, other: str) -> bool:
     """Only what is numbered can be named by its ends: `0`, `1`; `layer_9`, `layer_10`."""
-    (stem, number), (other_stem, following) = _numbered(node.name), _numbered(other.name)
+    (stem, number), (other_stem, following) = _numbered(name), _numbered(other)
     return bool(number and following) and stem == other_stem and int(number) + 1 == int(following)
 
 
-def _span(first: str, last: str) -> str:
+def span(first: str, last: str) -> str:
+    """`layer_9-10`: neighbours by the first and the last of them."""
     return f"{first}-{_numbered(last)[1]}"
 
 
