@@ -218,6 +218,7 @@ def without_group(nodeid: str) -> str:
 
 def _profile_row(profile: Profile, *, modules: bool) -> dict[str, Any]:
     row = profile.to_dict()
+    row["outside"] = profile.is_outside
     row["custom"] = {}
     for metric in METRICS.values():
         # A limit on the metric fails and says why it has no figure; here it is one of many.

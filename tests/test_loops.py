@@ -74,6 +74,36 @@ def test_prefill_and_each_step_are_told_apart_in_the_table(suite: Suite):
     assert all(f"macs {figure} MACs" in output for figure in (PREFILL, *STEPS))
 
 
+@pytest.mark.parametrize("report", ["terminal", "markdown"])
+def test_the_steps_after_a_prefill_are_one_row(suite: Suite, report: str):
+    run = suite(f"{DECODER}\ndef test_it(net): generate(net)", "--modelbudget", "--modelbudget-report=markdown:r.md")
+    figures = f"{STEPS[0]} MACs to {STEPS[-1]} MACs"
+    grown = "3 different calls in a row, up to 1x1x4, 1x7x4, 1x7x4"
+    if report == "terminal":
+        headings = [index for index, line in enumerate(run.lines) if line.startswith("Decoder  ")]
+        assert [run.lines[index] for index in headings] == [
+            "Decoder  1x5x4  on cpu",
+            "Decoder  1x1x4, 1x5x4, 1x5x4  on cpu",
+        ]
+        assert run.lines[headings[1] + 1] == f"  {grown}"
+        assert f"macs {figures}" in run.lines[headings[1] + 2]
+    else:
+        rows = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+        (step,) = [row for row in rows if "1x1x4, 1x5x4, 1x5x4 on cpu" in row]
+        assert f"| {figures} |" in step
+        assert grown in step
+        assert sum(row.startswith("| `Decoder`") for row in rows) == 2
+
+
+def test_two_calls_alone_are_no_loop(suite: Suite):
+    run = suite(
+        f"{DECODER}\ndef test_it(net): _, cache = net(torch.ones(1, 5, 4)); "
+        "_, cache = net(torch.ones(1, 1, 4), cache); net(torch.ones(1, 1, 4), cache)",
+        "--modelbudget",
+    )
+    assert sum(line.startswith("Decoder  ") for line in run.lines) == 3
+
+
 def test_a_diffusion_loop_is_one_row_and_counts_each_step(suite: Suite):
     run = suite(
         """

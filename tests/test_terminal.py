@@ -229,10 +229,10 @@ def test_d(): Net()(batch(1))
     assert [line for line in lines if not line.startswith("  ") or "test_it" in line] == [  # without the figures
         "Net  2x4  on cpu",
         "  test_it.py::test_a and 1 more",
-        "Tiny  2x4  on cpu",
-        "  test_it.py::test_b",
         "Net  1x4  on cpu",
         "  test_it.py::test_d",
+        "Tiny  2x4  on cpu",
+        "  test_it.py::test_b",
     ]
     verbose = table(suite(source, "--modelbudget", "-v"))
     start = verbose.index("  test_it.py::test_a")
@@ -258,6 +258,37 @@ def test_who_asks_for_less_does_not(suite: Suite):
     assert table(suite(OBSERVED, "-q")) == []
     suite.pytester.makeini("[pytest]\nverbosity_modelbudget = -1\n")
     assert table(suite(OBSERVED, "--modelbudget")) == []
+
+
+def headings(run: Run) -> list[str]:
+    return [line for line in table(run) if not line.startswith("  ")]
+
+
+def test_the_heaviest_model_stands_first_with_its_heaviest_call(suite: Suite):
+    source = """
+def test_a(): Tiny()(batch(3))
+def test_b(): Net()(batch(1))
+def test_c(): Net()(batch(2))
+"""
+    # Tiny 16 MACs a sample, Net 48: 96 + 16 and 192 + 16 FLOPs of Net before 96 of Tiny.
+    assert headings(suite(source, "--modelbudget")) == ["Net  2x4  on cpu", "Net  1x4  on cpu", "Tiny  3x4  on cpu"]
+    verbose = headings(suite(source, "--modelbudget", "-v"))  # the calls as the tests make them
+    assert verbose == ["Net  1x4  on cpu", "Net  2x4  on cpu", "Tiny  3x4  on cpu"]
+
+
+def test_what_a_model_holds_is_told_with_the_first_of_its_calls(suite: Suite):
+    lines = table(suite("def test_it(): net = Net(); net(batch(1)), net(batch(2))", "--modelbudget"))
+    assert sum("params 58" in line for line in lines) == 1
+    other = "def test_it(): nn.Linear(4, 1)(batch()), nn.Linear(4, 2)(batch())"
+    assert sum("params " in line for line in table(suite(other, "--modelbudget"))) == 2
+
+
+def test_work_outside_a_call_of_the_model_says_so(suite: Suite):
+    source = "def test_it(): net = Net(); net(batch(1)), net.encoder(batch(2)), net.forward_features(batch(3))"
+    assert headings(suite(source, "--modelbudget")) == [
+        "Net  outside a call of the model  on cpu",
+        "Net  1x4  on cpu",
+    ]
 
 
 def test_calls_that_differ_in_nothing_that_is_shown_are_one(suite: Suite):

@@ -231,6 +231,11 @@ class Profile:
         return _sum(self.read, self.written)
 
     @property
+    def is_outside(self) -> bool:
+        """Whether these figures are work of the model's parts and methods outside a call of the model itself."""
+        return bool(self.calls) and "" in self.modules and not self.modules[""].calls
+
+    @property
     def arithmetic_intensity(self) -> float | None:
         """FLOPs in all for each byte moved, nothing fused; None where either is not measured or nothing moved."""
         return self.total_flops / self.traffic if self.total_flops is not None and self.traffic else None

@@ -196,7 +196,7 @@ def _measured(verdict: Verdict, profile: Profile) -> str:
             text += f" on {profile.device}"
         if limit.per is Per.TEST:
             text += ", all calls of the test together"
-        elif profile.calls and not profile.modules[""].calls:
+        elif profile.is_outside:
             text += ", all work of its parts outside a call of the model together"
     return text
 

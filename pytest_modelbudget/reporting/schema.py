@@ -139,6 +139,10 @@ def _profile() -> Schema:
                 "description": "figures of the metrics of the hook pytest_modelbudget_metrics",
                 "additionalProperties": {"type": "number", "minimum": 0},
             },
+            "outside": {
+                "type": "boolean",
+                "description": "whether this is work of the model's parts outside a call of the model itself",
+            },
             "details": {**COUNT, "description": "which of the report's `details` are those of this profile"},
         },
     )

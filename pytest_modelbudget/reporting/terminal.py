@@ -67,7 +67,9 @@ def write(
     profiles = []
     if observed or verbosity > 1:
         tests = ((nodeid, result["profiles"]) for nodeid, result in results.items())
-        profiles = measured.grouped(tests, modules=verbosity > 1)
+        groups = measured.grouped(tests, modules=verbosity > 1)
+        # Who looks closely sees each step, in the order of the calls.
+        profiles = measured.by_model(groups if verbosity > 0 else measured.folded(groups), calls=verbosity <= 0)
     if not shown and not profiles and not unmeasured:
         return
     writer = _Writer(reporter)
@@ -190,12 +192,18 @@ class _Writer:
 
     def profiles(self, groups: list[Group], verbosity: int) -> None:
         shown = groups if verbosity > 0 else groups[:_SHORT]
+        held: object = None
         for group in shown:
             profile, tests = group.profile, group.tests
             heading = [*measured.heading(profile), *([f"({group.variants} alike)"] if group.variants > 1 else [])]
             self._reporter.write_line("  ".join(heading), bold=True)
+            self._wrapped(measured.loop(group), indent="  ")
             time = measured.latency(group)
-            figures = [*measured.figures(profile), *([f"latency {time}"] if time else [])]
+            # What a model holds is told with the first of its calls.
+            holds = [profile[name] for name in ("model", "params", "trainable_params", "size")]
+            is_told = holds == held and bool(profile["calls"])
+            held = holds
+            figures = [*measured.figures(*group.rows, state=not is_told), *([f"latency {time}"] if time else [])]
             for line in self._lines(figures):
                 self._reporter.write_line(f"  {line}")
             if profile["uncounted"]:
