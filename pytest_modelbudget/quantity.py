@@ -141,9 +141,27 @@ def parse_percent(value: object) -> Fraction:
         return Fraction(0)
     matched = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
     if matched is None:
-        raise QuantityError(f'{value!r} is no percentage; write e.g. "1%"')
+        raise QuantityError(f"{value!r} is no percentage; {_percentage_meant(value)}")
     return Fraction(matched[1]) / 100
 
+
+def _percentage_meant(value: object) -> str:
+    """What to write where a number stands without its sign: it may be a share or a percentage."""
+    matched = None if isinstance(value, bool) else _PLAIN.fullmatch(str(value).strip())
+    if matched is None:
+        return 'write e.g. "1%"'
+    number = Fraction(matched[0])
+    if not 0 < number < 1:
+        return f'write "{_shortest(number)}%"'
+    return f'write "{_shortest(100 * number)}%", or "{_shortest(number)}%" if so little is meant'
+
+
+def _shortest(number: Fraction) -> str:
+    text = f"{Decimal(number.numerator) / number.denominator:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+_PLAIN = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 
 _PERCENT = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*%", re.ASCII)
 

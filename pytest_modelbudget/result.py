@@ -104,8 +104,13 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
     from pytest_modelbudget.budget import Level
 
     limit = verdict.limit
-    bound = None if verdict.growth is not None and verdict.growth.before is None else limit.value
+    # A limit on growth is a share until the baseline has turned it into a bound.
+    is_share = limit.relative and (verdict.measured is None or verdict.growth is None or verdict.growth.before is None)
+    bound = None if is_share else limit.value
     unit = limit.metric.unit
+    allowed = None if bound is None else quantity.format(bound, unit, like=limit.written)
+    if is_share and verdict.measured is None:
+        allowed = limit.written
     return {
         "metric": limit.metric.name,
         "relative": limit.relative,
@@ -116,7 +121,7 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "failed": verdict.is_failure and not (caught and limit.level is Level.ERROR),
         "measured": None if verdict.measured is None else quantity.format(verdict.measured, unit, like=limit.written),
-        "limit": None if bound is None else quantity.format(bound, unit, like=limit.written),
+        "limit": allowed,
         "figure": None if verdict.measured is None else quantity.to_json(verdict.measured, unit),
         "bound": None if bound is None else quantity.to_json(bound, unit),
         "used": None if verdict.used is None else float(verdict.used),

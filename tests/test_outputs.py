@@ -891,8 +891,10 @@ def test_two_models_of_one_class_are_told_apart(suite: Suite):
 @pytest.mark.parametrize(
     ("mark", "complaint"),
     [
-        ('max_growth("1")', "'1' is no percentage; write e.g. \"1%\""),
-        ("max_growth(0.01)", "0.01 is no percentage"),
+        ('max_growth("1")', "'1' is no percentage; write \"1%\""),
+        ("max_growth(0.01)", '0.01 is no percentage; write "1%", or "0.01%" if so little is meant'),
+        ('max_growth("0.5")', '\'0.5\' is no percentage; write "50%", or "0.5%" if so little is meant'),
+        ('max_growth("1k")', "'1k' is no percentage; write e.g. \"1%\""),
         ('max_growth("-1%")', "'-1%' is no percentage"),
         ('max_growth(flop="1%")', "got an unexpected keyword argument 'flop'"),
         ('max_growth("1%", params="2%", per="sample")', 'per="sample": params is no sum over calls'),
@@ -921,3 +923,15 @@ def test_none_lifts_and_the_closest_wins(suite: Suite):
 def test_a_table_limits_growth(suite: Suite):
     suite.pytester.path.joinpath("modelbudget.toml").write_text('[[budgets]]\ntests = "*"\nmax_growth = "1%"\n')
     assert suite(GROWTH.replace("@pytest.mark.max_growth()", "")).outcomes == {"test_it": "failed"}
+
+
+def test_a_limit_on_growth_that_is_held_against_nothing_reads_as_it_was_written(suite: Suite):
+    source = """
+    @pytest.mark.max_growth("1%", module="nothing.*")
+    def test_it(): Net()(batch())
+    """
+    suite(source, "--modelbudget-update=new")
+    run = suite(source, "--modelbudget-report=json:r.json")
+    assert "  params growth  - / 1%  invalid" in run.lines
+    (test,) = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))["tests"]
+    assert [(verdict["limit"], verdict["bound"]) for verdict in test["verdicts"]] == [("1%", None)] * 2
