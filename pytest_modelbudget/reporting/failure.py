@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget import quantity
@@ -15,7 +16,6 @@ from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from fractions import Fraction
 
     from pytest_modelbudget.budget import Limit
     from pytest_modelbudget.profiling.profile import Profile
@@ -240,12 +240,20 @@ def _where(verdict: Verdict, profile: Profile) -> str:
     return "   ".join(f"{part.name}  {100 * part.figure / total:.1f} %" for part in parts)
 
 
+_MEANT_IN_MACS = Fraction(4, 5)
+"""The least share of a limit that MACs fill where it was meant in MACs: a limit is written close to what it is for."""
+
+
 def _mac_hint(verdict: Verdict, profile: Profile) -> str:
+    """What to write where a limit without a unit was taken from a paper that calls MACs FLOPs."""
     limit = verdict.limit
     macs = profile.modules[verdict.module].macs
     if limit.metric is not METRICS["flops"] or limit.per is not Per.CALL or profile.flops_per_mac == 1:
         return ""
-    if limit.value is None or macs is None or macs > limit.value or "mac" in limit.written.lower():
+    if not limit.value or macs is None or not _MEANT_IN_MACS * limit.value <= macs <= limit.value:
+        return ""
+    written = limit.written.lower()
+    if "mac" in written or "madd" in written or "flop" in written:
         return ""
     as_macs = quantity.format(limit.value, Unit.MAC)
     return (
