@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 
 import jsonschema
@@ -88,7 +89,32 @@ def test_a_rule_that_is_none_is_refused(paths, capsys, rule):
     with pytest.raises(SystemExit) as exited:
         main(["compare", *paths, f"--fail-on-growth={rule}"])
     assert exited.value.code == 2
-    assert "write e.g." in capsys.readouterr().err
+    assert re.search('; write (e.g.|"1%")', capsys.readouterr().err)
+
+
+def test_a_misspelt_metric_is_told_which_was_meant(paths, capsys):
+    assert main(["compare", *paths, "--fail-on-growth=flop=1%"]) == 2
+    assert "'flop' is no metric of this plugin or of the two files; did you mean 'flops'?" in capsys.readouterr().err
+    for rule, said in (("flop", "did you mean 'flops'?"), ("flops", "'flops' has no percentage; write flops=1%")):
+        with pytest.raises(SystemExit):
+            main(["compare", *paths, f"--fail-on-growth={rule}"])
+        assert said in capsys.readouterr().err
+
+
+def test_the_last_line_says_what_grew_more_than_is_allowed(capsys):
+    def entries(figure: int) -> dict[Key, Entry]:
+        return {
+            Key(f"test_it.py::test_{test}", "Net", metric, "call", "any"): Entry(figure, {"": figure})
+            for test in "abcd"
+            for metric in ("flops", "params")
+        }
+
+    found = compare.compare(entries(100), entries(102))
+    rules = {"flops": Fraction(1, 100), "params": Fraction(1, 100)}
+    assert compare.as_terminal(found, compare.broken(found, rules)).splitlines()[-1] == (
+        "8 figures grew more than is allowed: flops, params in test_it.py::test_a; "
+        "flops, params in test_it.py::test_b; flops, params in test_it.py::test_c; and 1 more test"
+    )
 
 
 def test_a_rule_for_a_metric_that_neither_file_has_is_refused(paths, capsys):
@@ -103,7 +129,33 @@ def test_a_file_that_is_none_of_both_is_refused(paths, tmp_path, capsys):
     assert main(["compare", paths[0], str(tmp_path)]) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 3
-    assert "not a baseline of pytest-modelbudget" in errors[0]
+    assert all("write the path of a baseline, or of a JSON report" in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "empty"),
+        ("<!doctype html>", "a page, which is for people"),
+        ("## Model budgets: none judged", "a report in Markdown, which is for people"),
+        ("[project]", "no report of pytest-modelbudget"),
+        ("name = 1", "no JSON"),
+        ('{"kind": "something"}', "no report of pytest-modelbudget"),
+        ('{"kind": "modelbudget comparison"}', "a comparison, which has been made of two reports"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(paths, tmp_path, capsys, text, what):
+    other = tmp_path / "other"
+    other.write_text(text, encoding="utf-8")
+    assert main(["compare", paths[0], str(other)]) == 2
+    assert f"{other} is {what}: write the path of" in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_damaged_is_said_to_be_one(paths, tmp_path, capsys):
+    other = tmp_path / "other.json"
+    other.write_text('{"kind": "modelbudget baseline", "version": 1, "entries": [', encoding="utf-8")
+    assert main(["compare", paths[0], str(other)]) == 2
+    assert "restore it from version control" in capsys.readouterr().err
 
 
 def test_as_json(paths, capsys):

@@ -12,6 +12,7 @@ from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import BaselineError
 from pytest_modelbudget.commands import CommandError
 from pytest_modelbudget.extras import ExtraMissingError, check_html
+from pytest_modelbudget.limits import near
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.relative import USUAL
 from pytest_modelbudget.reporting import compare as comparing
@@ -59,7 +60,8 @@ def run(options: argparse.Namespace) -> int:
     for metric in allowed:
         if metric not in known:
             raise CommandError(
-                f"--fail-on-growth: {metric!r} is no metric of this plugin or of the two files; write e.g. flops=1%"
+                f"--fail-on-growth: {metric!r} is no metric of this plugin or of the two files{near(metric, known)}; "
+                "write e.g. flops=1%"
             )
     if reason := comparing.not_held(base, head, allowed):
         raise CommandError(f"--fail-on-growth {reason}")
@@ -96,16 +98,39 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from None
+        raise CommandError(f"{path} cannot be read ({error.strerror}): {_WANTED}") from None
     except UnicodeDecodeError:
-        raise CommandError(f"{path} is no text: write the path of a JSON report or a baseline") from None
+        raise CommandError(f"{path} is no text: {_WANTED}") from None
+
+
+_WANTED = (
+    "write the path of a baseline, or of a JSON report, as python -m pytest --modelbudget-report=json:PATH makes it"
+)
 
 
 def _figures(text: str, path: Path) -> Entries:
+    if not comparing.is_report(text) and not comparing.may_be_baseline(text):
+        raise CommandError(f"{path} is {_kind_of(text)}: {_WANTED}")
     try:
         return comparing.read(text, str(path))
     except BaselineError as error:
         raise CommandError(str(error)) from None
+
+
+def _kind_of(text: str) -> str:
+    """What a file is that is neither a report nor a baseline."""
+    start = text.lstrip()[:1]
+    if not start:
+        return "empty"
+    if start == "<":
+        return "a page, which is for people"
+    if start == "#":
+        return "a report in Markdown, which is for people"
+    if start not in "[{":
+        return "no JSON"
+    if comparing.is_comparison(text):
+        return "a comparison, which has been made of two reports"
+    return "no report of pytest-modelbudget"
 
 
 def _both(*paths: Path) -> list[Entries]:
@@ -121,6 +146,12 @@ def _both(*paths: Path) -> list[Entries]:
 
 def _rule(text: str) -> dict[str, Fraction]:
     metric, equals, percent = text.rpartition("=")
+    if not equals and text.isidentifier():
+        if text in METRICS:
+            raise argparse.ArgumentTypeError(f"{text!r} has no percentage; write {text}=1%")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a percentage nor a metric{near(text, METRICS)}; write e.g. flops=1%"
+        )
     if equals and not (metric.isidentifier() and comparing.may_grow(metric)):
         raise argparse.ArgumentTypeError(f"{metric!r} is no metric whose growth can be judged; write e.g. flops=1%")
     try:

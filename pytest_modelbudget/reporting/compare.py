@@ -11,7 +11,8 @@ from pytest_modelbudget import baseline, quantity
 from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, to_json
 from pytest_modelbudget.metrics import METRICS, Source
 from pytest_modelbudget.reporting import document
-from pytest_modelbudget.reporting.changes import kind_of, line_of, merged
+from pytest_modelbudget.reporting.changes import kind_of, line_of, merged, name_of
+from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.reporting.growth import unit_of
 from pytest_modelbudget.reporting.json import with_details
 from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_rows, fitted
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from pytest_modelbudget.baseline import Entries
+
+
+_COMPARISON = "modelbudget comparison"
 
 
 def read(text: str, name: str) -> Entries:
@@ -43,6 +47,16 @@ def read(text: str, name: str) -> Entries:
 def is_report(text: str) -> bool:
     """Whether a text that can be read is that of a report, rather than of a baseline."""
     return re.search(rf'"kind":\s*"{re.escape(document.KIND)}"', text) is not None
+
+
+def may_be_baseline(text: str) -> bool:
+    """Whether a text is that of a baseline, whole or damaged, as a conflict of a merge leaves it."""
+    return baseline.KIND in text or re.search(r"^<{7}", text, re.MULTILINE) is not None
+
+
+def is_comparison(text: str) -> bool:
+    """Whether a text is what `as_json` makes."""
+    return f'"{_COMPARISON}"' in text
 
 
 def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[Key, Entry]]:
@@ -164,8 +178,21 @@ def as_terminal(comparison: Comparison, violations: Sequence[Change]) -> str:
         lines.append(note)
     lines.append(_totals(comparison))
     if violations:
-        lines.append(f"{quantity.counted(len(violations), 'figure')} grew more than is allowed")
+        lines.append(f"{quantity.counted(len(violations), 'figure')} grew more than is allowed: {_grown(violations)}")
     return "\n".join(lines) + "\n"
+
+
+_NAMED_TESTS = 3
+
+
+def _grown(violations: Sequence[Change]) -> str:
+    """`flops, params in test_it.py::test_it; flops in 3 more tests`: what to look for where the lines are many."""
+    tests: dict[str, list[str]] = {}
+    for change in violations:
+        tests.setdefault(change.key.test, []).append(name_of(change.key))
+    named = [f"{', '.join(dict.fromkeys(names))} in {visible(test)}" for test, names in tests.items()]
+    left = len(named) - _NAMED_TESTS
+    return "; ".join(named[:_NAMED_TESTS]) + (f"; and {quantity.counted(left, 'more test')}" if left > 0 else "")
 
 
 _LEADERS = {
@@ -249,7 +276,7 @@ def as_json(comparison: Comparison, violations: Sequence[Change]) -> dict[str, A
     """Primitives: the changes as the report has them."""
     keys = {change.key for change in violations}
     return {
-        "kind": "modelbudget comparison",
+        "kind": _COMPARISON,
         "version": 1,
         "changes": [
             {**document.change_to_json(change), "allowed": change.key not in keys} for change in comparison.changes
