@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.budget import TensorSpec
+from pytest_modelbudget.profiling import mistakes
 from pytest_modelbudget.profiling.abstract import DataDependentError
 from pytest_modelbudget.profiling.copies import UncopyableModelError
 from pytest_modelbudget.profiling.devices import DeviceUnavailableError, NoClockError, check_clock, resolve
 from pytest_modelbudget.profiling.observation import Observation
-from pytest_modelbudget.profiling.parameters import UninitializedModelError
+from pytest_modelbudget.profiling.parameters import UninitializedModelError, has_weights
 from pytest_modelbudget.profiling.run import repeat, timed
 from pytest_modelbudget.profiling.specification import Specification, UnrepeatableCallError, specify
 
@@ -183,13 +184,23 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         raise SubjectError(
             f"{type(model).__name__} cannot be run on {how.where} "
             f"({type(error).__name__}: {_first_line(error)}{_place_of(error, how.root)}): "
-            f"{_way_out(how)}",
+            f"{_way_out(model, calls[0][1], error, how)}",
             invalid=True,
         ) from error
 
 
-def _way_out(how: How) -> str:
-    *ways, last = how.ways_out + (('another device=, for example "cpu"',) if how.where == "meta" else ())
+def _way_out(model: nn.Module, call: Specification, error: Exception, how: How) -> str:
+    if tensor := mistakes.integers_meant(error, call.args, call.kwargs):
+        inputs = f'inputs=["{tensor}"]' if len(call.args) == 1 and not call.kwargs else f'"{tensor}" in inputs='
+        return f"it wants integers where it got floating numbers: write {inputs}"
+    if shape := mistakes.shape_given(call.args, call.kwargs):
+        return f"{shape} is a shape, and no tensor: pass a tensor, or write inputs={shape}"
+    # Where the weights are on meta, no other device can run it.
+    elsewhere = how.where == "meta" and has_weights(model)
+    if operator := mistakes.operator_without_fake(error):
+        way = f'say what {operator} returns, with @torch.library.register_fake("{operator}")'
+        return f'{way}, or write device="cpu"' if elsewhere else way
+    *ways, last = how.ways_out + (('another device=, for example "cpu"',) if elsewhere else ())
     return f"{', '.join(ways)}, or {last}" if ways else last
 
 

@@ -74,11 +74,13 @@ class ModelBudget:
         from torch import nn
 
         from pytest_modelbudget.gate import judge_or_explain, settle
+        from pytest_modelbudget.profiling.mistakes import check_arguments
 
         if not isinstance(model, nn.Module):
             raise TypeError(
                 f"modelbudget.check() takes an nn.Module, not {type(model).__name__}: pass the model itself"
             )
+        check_arguments("modelbudget.check", kwargs)
         if not isinstance(args, (tuple, list)):
             args = (args,)
 

@@ -66,3 +66,55 @@ def test_the_last_line_is_what_to_do(suite: Suite, mark: str, body: str, step: s
 def test_a_reason_without_a_step_of_its_own_ends_in_the_limit():
     assert next_step("whatever", "test_it.py:6", invalid=True) == "correct the limit at test_it.py:6"
     assert next_step("whatever", "test_it.py:6", invalid=False).endswith(", or remove the limit at test_it.py:6")
+
+
+TOKENS = """
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 4)
+    def forward(self, ids): return self.embedding(ids)
+"""
+
+SCANNING = """
+class Scanning(nn.Linear):
+    def forward(self, x): return torch.ops.{name}.scan(super().forward(x))
+"""
+
+
+def made(model: str, where: str) -> str:
+    return f"\n@pytest.fixture\ndef net():\n    with torch.device('{where}'): return {model}\n"
+
+
+@pytest.mark.parametrize("where", ["cpu", "meta"])
+def test_a_shape_for_tokens_is_told_its_dtype(suite: Suite, where: str):
+    source = TOKENS + made("Tokens()", where)
+    run = suite(f"{source}\n@pytest.mark.max_macs(1, inputs=(1, 128))\ndef test_it(net): pass")
+    assert run.headline("test_it").endswith(
+        'it wants integers where it got floating numbers: write inputs=["1,128:int64"]'
+    )
+
+
+@pytest.mark.parametrize(("where", "ends"), [("cpu", ', or write device="cpu"'), ("meta", "")])
+def test_a_custom_operator_that_says_nothing_of_its_result_is_named(suite: Suite, where: str, ends: str):
+    name = f"modelbudget_advice_{where}"
+    define = f"""
+@torch.library.custom_op("{name}::scan", mutates_args=())
+def scan(x: torch.Tensor) -> torch.Tensor: return x.clone()
+"""
+    source = define + SCANNING.replace("{name}", name) + made("Scanning(4, 4)", where)
+    run = suite(f"{source}\n@pytest.mark.max_macs(1, inputs=(1, 4))\ndef test_it(net): pass")
+    assert run.headline("test_it").endswith(
+        f'say what {name}::scan returns, with @torch.library.register_fake("{name}::scan"){ends}'
+    )
+
+
+def test_other_errors_of_a_model_without_weights_are_not_sent_to_a_real_device(suite: Suite):
+    for where, sent in (("cpu", True), ("meta", False)):
+        run = suite(f"{made('Broken()', where)}\n@pytest.mark.max_macs(1, inputs=(1, 4))\ndef test_it(net): pass")
+        assert ('for example "cpu"' in run.headline("test_it")) is sent
+
+
+def test_a_shape_in_a_check_is_told_where_to_go(suite: Suite):
+    run = suite("def test_it(modelbudget): modelbudget.check(Net(), (2, 4), macs=1)")
+    assert run.headline("test_it").endswith("(2, 4) is a shape, and no tensor: pass a tensor, or write inputs=(2, 4)")

@@ -201,9 +201,18 @@ def _measured(model: nn.Module, inputs: tuple[Any, Any], options: argparse.Names
     except DataDependentError as error:
         raise CommandError(f"{str(error).partition(': ')[0]}; write --device cpu") from None
     except Exception as error:  # whatever the model raises
-        raise CommandError(
-            f"{kind} raised {factory.said(error)}{factory.place_of(error)}; write other --inputs, or another --device"
-        ) from error
+        raised = f"{kind} raised {factory.said(error)}{factory.place_of(error)}"
+        raise CommandError(f"{raised}; {_way_out(error, args, kwargs)}") from error
+
+
+def _way_out(error: Exception, args: Any, kwargs: Any) -> str:
+    from pytest_modelbudget.profiling.mistakes import integers_meant, operator_without_fake
+
+    if tensor := integers_meant(error, args, kwargs):
+        return f"it wants integers: write --inputs {tensor}"
+    if operator := operator_without_fake(error):
+        return f'register what it returns, with @torch.library.register_fake("{operator}"), or write --device cpu'
+    return "write other --inputs, or another --device"
 
 
 @contextmanager

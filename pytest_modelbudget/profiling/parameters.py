@@ -263,3 +263,8 @@ def _sum(tensors: dict[object, _Held]) -> State:
         trainable_params=sum(held.elements for held in parameters if held.trainable),
         size=sum(used.values()),
     )
+
+
+def has_weights(model: nn.Module) -> bool:
+    """Whether a real device could run the model: none of its parameters is on meta."""
+    return not any(parameter.is_meta for parameter in model.parameters())

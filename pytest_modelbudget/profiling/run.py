@@ -20,11 +20,13 @@ from pytest_modelbudget.profiling.abstract import (
     recall,
 )
 from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, same_defaults, without_garbage_collection
+from pytest_modelbudget.profiling.abstract.errors import MEASURE_FOR_REAL, without_weights
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
+from pytest_modelbudget.profiling.mistakes import check_arguments, explained
 from pytest_modelbudget.profiling.modules import unobserved
 from pytest_modelbudget.profiling.observation import Observation
-from pytest_modelbudget.profiling.parameters import paths_of
+from pytest_modelbudget.profiling.parameters import has_weights, paths_of
 from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.sharding import check_runs_alone
 from pytest_modelbudget.profiling.specification import Specification, is_training, realize, specify
@@ -77,7 +79,7 @@ def profile(
         The figures of the call; those that were not measured are None.
 
     Raises:
-        TypeError: `model` is no `nn.Module`.
+        TypeError: `model` is no `nn.Module`, or a call failed that was given a shape instead of a tensor.
         ValueError: `device` is no device, `flops_per_mac` neither 1 nor 2, or `attention` not one of the two.
         DeviceUnavailableError: the device is not on this machine.
         UninitializedModelError: a lazy module has not seen its first input.
@@ -96,6 +98,7 @@ def profile(
         raise ValueError(f"flops_per_mac={flops_per_mac!r} is not allowed: write 2, or 1 where MACs are called FLOPs")
     if attention not in ATTENTION:
         raise ValueError(f"attention={attention!r} is not allowed: write one of {', '.join(map(repr, ATTENTION))}")
+    check_arguments("profile", kwargs)
     if not isinstance(args, (tuple, list)):
         args = (args,)
     if latency or durations:
@@ -105,9 +108,14 @@ def profile(
         check_clock(resolve(device))
     specification = specify(model, tuple(args), dict(kwargs or {}), at_once=True)
     calls = [(model, specification)]
-    figures = repeat(model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac, attention=attention)[
-        0
-    ][0]
+    try:
+        ((figures, _),) = repeat(
+            model, calls, device=device, backward=backward, flops_per_mac=flops_per_mac, attention=attention
+        )
+    except Exception as error:
+        if why := explained("profile", model, tuple(args), kwargs or {}):
+            raise TypeError(why) from error
+        raise
     if latency:
         figures = timed(figures, *calls[0], device)
     if durations:
@@ -161,7 +169,12 @@ def repeat(
     # A full collection of garbage takes longer than most runs.
     with one_at_a_time, unobserved(), without_garbage_collection() if where.type == "meta" else nullcontext():
         if where.type == "meta":
-            observation, number, notes = _abstractly_somehow(model, calls, backward=backward, attention=attention)
+            try:
+                observation, number, notes = _abstractly_somehow(model, calls, backward=backward, attention=attention)
+            except DataDependentError as error:
+                if has_weights(model):
+                    raise
+                raise without_weights(error) from error
             allocated = None
         else:
             observation, number, allocated = _for_real(model, calls, where, backward=backward)
@@ -224,7 +237,7 @@ def _abstractly(
     if any(tensor.layout is torch.jagged for _, call in calls for tensor in tensors_of((call.args, call.kwargs))):
         raise DataDependentError(
             "the model is called with a jagged tensor, which keeps its lengths on the device of data that an abstract "
-            'run does not have: measure this model on a real device, with device="cpu"'
+            f"run does not have: {MEASURE_FOR_REAL}"
         )
     observation = Observation(tracker=RunTracker() if autograd else LoggingTracker())
     # Looked at before the twins are in: originals may share storages.

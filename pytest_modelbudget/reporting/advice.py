@@ -40,12 +40,19 @@ STEPS: tuple[tuple[str, str], ...] = (
     ("has no shape yet", "call the model once in the fixture that makes it"),
     # -- where it runs
     ("is not available here", "run the test where that device is, or write another device= at {where}"),
+    ("its weights are on meta, too", "build the model on a real device, in its fixture"),
     ("looks at values of a tensor", 'write device="cpu" at {where}'),
     ("are on meta, so", "build the model on a real device, or leave device= out at {where}"),
     ("the call cannot be repeated on another device", 'write device="auto" at {where}'),
     ("cannot be repeated on", 'write device="auto" at {where}'),
     ("was not called in the block", "call the model in the block at {where}"),
     ("were called outside a call of the model", "call the model itself, or write its part into model= at {where}"),
+    (
+        "it wants integers where it got",
+        'write the dtype behind the shape, "1,128:int64", into inputs= at {where}',
+    ),
+    ("is a shape, and no tensor", "pass tensors at {where}, or the shape as inputs="),
+    ("torch.library.register_fake", "register it where the operator is defined, or in conftest.py"),
     ("cannot be copied", "call the model in the test, which needs no copy, or remove the limit at {where}"),
     ("cannot be run on", "call the model in the test, or correct inputs= or device= at {where}"),
     # -- what is counted

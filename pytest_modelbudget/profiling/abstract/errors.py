@@ -17,6 +17,10 @@ _NOT_THE_MODEL = tuple(
 )
 
 
+MEASURE_FOR_REAL = 'measure this model on a real device, with device="cpu"'
+_MAKE_FOR_REAL = 'its weights are on meta, too, so build it on a real device, and measure it there, with device="cpu"'
+
+
 class DataDependentError(RuntimeError):
     """The model looked at a value that an abstract run does not have."""
 
@@ -36,14 +40,18 @@ def explained(error: BaseException) -> DataDependentError | None:
     return _error(str(error).partition("\n")[0], where)
 
 
+def without_weights(error: DataDependentError) -> DataDependentError:
+    """The same of a model that no real device can run."""
+    return DataDependentError(str(error).replace(MEASURE_FOR_REAL, _MAKE_FOR_REAL))
+
+
 _SAID_OF_META = ("meta tensor", "meta device type tensor", "on meta tensors", "on meta device", "tensors on meta")
 
 
 def _error(what: str, where: tuple[str, int, str] | None) -> DataDependentError:
     place = "the model" if where is None else f"{where[0]}:{where[1]} in {where[2]}"
     return DataDependentError(
-        f"{place} looks at values of a tensor ({what}), and an abstract run has none: "
-        'measure this model on a real device, with device="cpu"'
+        f"{place} looks at values of a tensor ({what}), and an abstract run has none: {MEASURE_FOR_REAL}"
     )
 
 
