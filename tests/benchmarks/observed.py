@@ -11,16 +11,23 @@ import statistics
 import sys
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from pytest_modelbudget.profiling.observation import Observation
 from tests.benchmarks.abstract import import_torchvision, seconds
 
+TINY = "tiny"
+"""Two hundred modules on eight numbers: nearly all of it is what an operator costs that computes nothing."""
+
 
 def added(name: str, rounds: int) -> tuple[float, float, float]:
     """Seconds of the plain call, and what observing and counting add."""
-    model = getattr(import_torchvision().models, name)().eval()
-    data = torch.randn(1, 3, 224, 224)
+    if name == TINY:
+        layers = [layer for _ in range(100) for layer in (nn.Linear(8, 8), nn.ReLU())]
+        model, data = nn.Sequential(*layers).eval(), torch.randn(1, 8)
+    else:
+        model, data = getattr(import_torchvision().models, name)().eval(), torch.randn(1, 3, 224, 224)
 
     def observed() -> None:
         with Observation().under(sys._getframe()):
@@ -43,7 +50,7 @@ def added(name: str, rounds: int) -> tuple[float, float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=["mobilenet_v3_small"])
+    parser.add_argument("models", nargs="*", default=["mobilenet_v3_small", TINY])
     parser.add_argument("--rounds", type=int, default=50)
     options = parser.parse_args()
     torch.set_num_threads(1)  # kernels that wait for threads vary more than what is measured
