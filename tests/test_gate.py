@@ -451,12 +451,12 @@ def test_marked(): Net()(batch())
             "*= model budgets =*",
             "test_it.py::test_marked  Net",
             "  params *58 / 1 K *",
-            "Tiny  2x4  on cpu",
-            "  params 20  trainable_params 20  size 80 bytes  macs 32 MACs  flops 64 FLOPs*",
-            "  test_it.py::TestUnittest::test_it",
             "Net  2x4  on cpu",
             "  params 58  trainable_params 58  size 232 bytes  macs 96 MACs  flops 192 FLOPs*",
             "  test_it.py::test_again and 2 more",  # test_marked and test_passed
+            "Tiny  2x4  on cpu",
+            "  params 20  trainable_params 20  size 80 bytes  macs 32 MACs  flops 64 FLOPs*",
+            "  test_it.py::TestUnittest::test_it",
         ]
     )
 

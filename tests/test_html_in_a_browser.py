@@ -290,6 +290,16 @@ def test_what_failed_stands_first(page: Page) -> None:
     assert ["over" in row.get_attribute("class") for row in rows[:4]] == [True, True, True, False]
 
 
+def test_work_outside_a_call_of_the_model_says_so(page: Page, tmp_path: Path) -> None:
+    profile = {**large_model("Net", 1, 100), "inputs": "2x4", "outside": True}
+    test = {"id": "test_it.py::test_it", "outcome": "passed", "verdicts": [], "profiles": [profile]}
+    run = {"torch": "", "python": "", "platform": "", "device": "auto", "flops_per_mac": 2, "exit_status": 0}
+    path = tmp_path / "outside.html"
+    path.write_text(html.render({"run": run, "tests": [test], "unmeasured": [], "changes": []}), encoding="ascii")
+    other = Page(page.driver, path.as_uri()).open()
+    assert other.texts(".call-inputs") == ["outside a call of the model"]
+
+
 def test_what_was_not_measured_is_no_budget_kept(page: Page, tmp_path: Path) -> None:
     profile = large_model("Net", 1, 100)
     kept = verdict_on(profile, "params", 0.5)

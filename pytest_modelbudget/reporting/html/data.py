@@ -124,6 +124,7 @@ class _Models:
             **{name: profile[name] for name in ("model", "inputs", "device", "how", "batch", "calls", "flops_per_mac")},
             "figures": {name: _exact(figure) for name in METRICS if (figure := _figure(profile, name)) is not None},
             "size": len(profile.get("modules", ())),
+            "outside": bool(profile.get("outside")),
         }
         key = json.dumps([summary, block])
         number = self._numbers.setdefault(key, len(self.blocks))

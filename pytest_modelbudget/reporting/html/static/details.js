@@ -243,7 +243,7 @@ const modelPage = (index, parameters) => {
 
   const page = [
     make("h1", { id: "title", tabindex: "-1" }, name(model.model)),
-    make("p", { class: "facts" }, [model.inputs && `called with ${model.inputs}`, model.how && `${model.how === "abstract" ? "run abstractly" : `observed on ${model.device || "cpu"}`}`, model.calls > 1 && `${model.calls} calls together`, `a MAC is ${plural(model.flops_per_mac, "FLOP")}`].filter(Boolean).map(visible).join(" \u00b7 "), own.length > 0 && [" ", budgetsPill(own)]),
+    make("p", { class: "facts" }, [model.outside ? calledWith(model) : model.inputs && `called with ${model.inputs}`, model.how && `${model.how === "abstract" ? "run abstractly" : `observed on ${model.device || "cpu"}`}`, model.calls > 1 && `${model.calls} calls together`, `a MAC is ${plural(model.flops_per_mac, "FLOP")}`].filter(Boolean).map(visible).join(" \u00b7 "), own.length > 0 && [" ", budgetsPill(own)]),
     ...[...data.notes.map(visible), ...Object.entries(data.uncounted).map(([operator, times]) => `${visible(operator)} ran ${plural(times, "time")} and its cost is unknown: figures leave it out.`)].map((text) => make("p", { class: "notice" }, text)),
     metrics.length ? cards : make("p", { class: "notice" }, "Nothing was measured of this model but what stands here."),
   ];

@@ -81,13 +81,16 @@ const budgetRow = (budget, { withTest = true } = {}) => {
 
 const modelName = (budget) => (budget.of === null ? budget.model : overview.models[budget.of].model) || "no model";
 
+// Work of its parts and methods has the inputs of none of its calls.
+const calledWith = (model) => (model.outside ? "outside a call of the model" : model.inputs);
+
 const callCard = (model, index) => {
   const tests = model.tests.length;
   const metric = ["total_flops", "flops", "params"].find((each) => each in model.figures);
   return make(
     "a",
     { class: "call", href: route("model", index) },
-    make("span", { class: "call-inputs" }, visible(model.inputs || "no call")),
+    make("span", { class: "call-inputs" }, visible(calledWith(model) || "no call")),
     make(
       "span",
       { class: "call-facts" },
