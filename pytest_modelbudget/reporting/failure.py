@@ -9,7 +9,6 @@ from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Per
 from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.reporting import growth
-from pytest_modelbudget.reporting.advice import next_step
 from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.reporting.parts import largest
 from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
@@ -155,8 +154,10 @@ def _details(verdict: Verdict, update: str, command: str) -> Iterator[tuple[str,
         yield "", f"    def {operator.rpartition('::')[2]}(<its arguments by name>, *, output):"
         yield "", "        return Cost(macs=...)  # or flops=, elementwise=, activations="
         yield "", 'or leave them out of the count: uncounted="warn" in the mark, or modelbudget_uncounted = warn'
+    elif verdict.outcome is Outcome.NOT_MEASURED:
+        yield "next", f"let the test run what is to be measured, or remove the limit at {location}"
     else:
-        yield "next", next_step(verdict.reason, location, invalid=verdict.outcome is Outcome.INVALID)
+        yield "next", f"do what the first line says, or correct the limit at {location}"
 
 
 def _doubts(verdict: Verdict) -> Iterator[tuple[str, str]]:
