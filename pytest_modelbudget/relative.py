@@ -160,6 +160,8 @@ def judge_growth(
     if before is None:
         # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.
         alone = replace(limit, value=max(Fraction(after.value), Fraction(1)), module=None)
+        if limit.module is not None and not _matching(limit.module, after):
+            alone = replace(alone, module=limit.module)  # `judge` says what does not match
         missing = Outcome.NEW if Update.NEW in update or limit.source.everywhere else Outcome.UNRECORDED
         return [
             replace(verdict, limit=limit, growth=growth, outcome=missing if _is_fine(verdict) else verdict.outcome)
@@ -209,7 +211,7 @@ def _bounds(limit: Limit, before: Entry, after: Entry) -> Iterable[Limit]:
     factor = 1 + limit.value
     if limit.module is None:
         return [replace(limit, value=before.value * factor)]
-    paths = [path for path in {**after.modules, **after.largest} if path and fnmatchcase(path, limit.module)]
+    paths = _matching(limit.module, after)
     if not paths:
         return [replace(limit, value=Fraction(0))]  # `judge` says what does not match
     # A module that was not there had nothing. One that has nothing any more is no reason to doubt, beside others.
@@ -217,6 +219,10 @@ def _bounds(limit: Limit, before: Entry, after: Entry) -> Iterable[Limit]:
         replace(limit, value=before.figure_of(path) * factor, module=glob.escape(path))
         for path in [path for path in paths if after.figure_of(path)] or paths
     ]
+
+
+def _matching(pattern: str, entry: Entry) -> list[str]:
+    return [path for path in {**entry.modules, **entry.largest} if path and fnmatchcase(path, pattern)]
 
 
 def numbered(names: Iterable[str]) -> list[str]:

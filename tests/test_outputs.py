@@ -822,6 +822,13 @@ def test_one_metric_by_name(suite: Suite):
     assert run.outcomes == {"test_it": "passed"}
 
 
+def test_a_pattern_that_matches_no_submodule_is_not_recorded_as_if_it_did(suite: Suite):
+    source = "@pytest.mark.max_growth('1%', module='zz*')\ndef test_it(): Net()(batch())"
+    run = suite(source, "--modelbudget-update=new")
+    assert run.headline("test_it").startswith('max_growth: module="zz*" matches none of the 2 submodules of Net')
+    assert not suite.pytester.path.joinpath(NAME).exists()
+
+
 def test_a_submodule_may_not_grow_though_the_model_shrinks(suite: Suite):
     source = """
     class Sized(nn.Module):
