@@ -113,8 +113,9 @@ def _check_keys(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: one line for each, with what may have been meant.
     """
-    # With pytest 8 its name is public; pytest offers no other list of what is written.
-    written = vars(config).get("_inicfg") or vars(config).get("inicfg") or ()
+    # With pytest 8 its name is public, and it lacks what -o sets; pytest offers no other list of what is written.
+    written = dict.fromkeys(vars(config).get("_inicfg") or vars(config).get("inicfg") or ())
+    written.update((setting.partition("=")[0], None) for setting in config.getoption("override_ini") or ())
     known = ["verbosity_modelbudget", *(f"modelbudget_{option.name}" for option in OPTIONS)]
     errors = []
     for key in written:
