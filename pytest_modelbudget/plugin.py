@@ -172,6 +172,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return f"modelbudget: {', '.join(parts)}" if parts else None
 
 
+def _in_no_report(raised: object) -> bool:  # noqa: ARG001
+    return False
+
+
 class Budgets:
     """Finds the budgets of the tests, and has those tests observed. Registered unless `--no-modelbudget` is given."""
 
@@ -261,7 +265,8 @@ class Budgets:
 
     @pytest.hookimpl(wrapper=True, trylast=True)  # innermost: only the body is observed, and what is printed captured
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
-        __tracebackhide__ = True
+        # From the debugger, which calls no function; a report in which all is hidden would say so.
+        __tracebackhide__ = _in_no_report
         if self._observes_all or self._is_marked(item):
             # Only now: fixtures and hooks may have added marks.
             budget, settings = self._budget_of(item)

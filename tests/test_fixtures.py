@@ -321,3 +321,4 @@ def test_a_debugger_that_stops_after_the_test_does_not_show_the_plugin(suite: Su
     result = suite.pytester.run(sys.executable, "-m", "pytest", *OFF, "--pdb", stdin=b"q\n")
     result.stdout.fnmatch_lines(["*PDB post_mortem*", "> *"])
     result.stdout.no_fnmatch_line("> *pytest_modelbudget*")
+    result.stdout.no_fnmatch_line("*traceback entries are hidden*")
