@@ -452,13 +452,18 @@ class Subjects:
             if observation.contains(subject.number, selves[0])
             for work in works
         ]
+        if not works:
+            return False
+        called = {observation.unwrapped(call.module) for call in observation.tracker.calls}
         if metric.source is Source.CLOCK and per is not Per.TEST:
             # A call has a time of its own, whatever a method that makes many of them, to generate, does in between.
-            called = [observation.unwrapped(call.module) for call in observation.tracker.calls]
-            return bool(works) and subject.number not in called
-        if metric.portable:  # what follows from contractions alone
+            return subject.number not in called
+        if metric.portable and not any(
+            observation.contains(subject.number, part) for part in called - {subject.number}
+        ):
+            # What follows from contractions alone, where the model itself makes them all.
             return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
-        return bool(works)
+        return True
 
     def _announce(self, subject: Subject, device: str) -> None:
         """A line on the terminal: what takes long should not look as if it hung."""
