@@ -31,16 +31,20 @@ def module_of_method(frame: FrameType) -> torch.nn.Module | None:
 
 
 def arguments_of(frame: FrameType) -> list[Any]:
-    """What the arguments of the function are now, the first of all left out."""
+    """What the arguments of the function are now, without the first, and without data sets."""
     code = frame.f_code
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & _VARARGS) + bool(code.co_flags & _VARKEYWORDS)
     variables = frame.f_locals
     arguments = [variables.get(name) for name in code.co_varnames[1:count]]
+    arguments = [value for value in arguments if not (isinstance(value, (list, tuple, dict)) and len(value) > _MANY)]
     if sys.version_info < (3, 13) and sys.getrefcount(variables) <= _HELD_BY_US:
         variables.clear()
     return arguments
 
+
+_MANY = 1000
+"""Entries of what no model is called with as a whole."""
 
 # Before Python 3.13 reading f_locals leaves a copy of the locals in the frame, which would keep the tensors of a test
 # alive. It is emptied again, unless somebody else asked for it, too.

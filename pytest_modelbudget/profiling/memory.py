@@ -320,11 +320,18 @@ class Stretch(Account):
 
     def __init__(self, frame: FrameType, on_death: Callable[[Any], None] | None = None) -> None:
         super().__init__(on_death)
-        self.under(frame)
+        self._frame, self._code, self._at = 0, frame.f_code, -1
+        self.is_begun_by(frame)
 
-    def under(self, frame: FrameType) -> None:
-        """What follows happens under this frame, which is not held: it would keep what the method returns."""
-        self._frame, self._code = id(frame), frame.f_code
+    def is_begun_by(self, frame: FrameType) -> bool:
+        """Whether this frame, under which the next thing happens, may be that of another call of a method.
+
+        Frames are not held, which would keep what the method returns, and a later one may have the same id. But it
+        begins at its beginning.
+        """
+        before = self._frame, self._code, self._at
+        self._frame, self._code, self._at = id(frame), frame.f_code, frame.f_lasti
+        return before[:2] != (self._frame, self._code) or self._at <= before[2]
 
     def given(self, tensors: Iterable[torch.Tensor]) -> None:
         """A part is called with these: what is new among them was an input of the method."""

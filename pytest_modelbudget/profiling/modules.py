@@ -232,18 +232,18 @@ class ModuleTracker:
         """The memory of the modules whose `methods` are running."""
         stretches = []
         for number, frame in methods.items():
-            given = tensors_of(arguments_of(frame))
             module = self.numbers.module(number)
             assert module is not None
             stretch = self.stretches.get(number)
             if stretch is None:
                 stretch = self.stretches[number] = Stretch(frame, self._on_death)
+                given = tensors_of(arguments_of(frame))
                 stretch.open(self._holding(module, number), self._gradients(module), given)
             else:
-                stretch.under(frame)
                 if not self._holdings[number].complete:
                     stretch.hold(self._holding(module, number))
-                stretch.given(given)
+                if stretch.is_begun_by(frame):
+                    stretch.given(tensors_of(arguments_of(frame)))
             stretches.append(stretch)
         return tuple(stretches)
 

@@ -217,6 +217,37 @@ def test_two_wrappers_around_a_call_each_hold_what_is_theirs(watch: Any) -> None
     assert watch.profile(inner.averaged).memory == WEIGHTS + AT_RELU
 
 
+def test_each_call_of_a_method_has_its_own_inputs(watch: Any) -> None:
+    model = OwnCall()
+
+    def body() -> None:
+        for samples in (1, 3, 2):
+            model(torch.randn(samples, 100))
+
+    with torch.no_grad():
+        watch(body)
+    assert watch.profile(model).memory == WEIGHTS + 3 * AT_RELU
+
+
+def test_a_data_set_that_a_method_goes_through_is_no_input(watch: Any) -> None:
+    class Fitted(Encoder):
+        def fit(self, data: list[Tensor]) -> None:
+            for sample in data:
+                self(sample)
+
+        def score(self, data: list[Tensor]) -> Tensor:
+            return torch.stack([self.encode(sample).sum() for sample in data[:1]])
+
+    model = Fitted()
+    data = [torch.randn(1, 100) for _ in range(1001)]
+    with torch.no_grad():
+        watch(model.fit, data)
+        watch(model.score, data)
+    (whole, calls), (outside, _) = watch.profiles(model)
+    assert (whole.memory, calls) == (WEIGHTS + AT_RELU, 1001)
+    assert outside.memory == WEIGHTS + AT_RELU
+
+
 def test_what_a_method_returned_is_not_kept(watch: Any) -> None:
     model = OwnCall()
 
