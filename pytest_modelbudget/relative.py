@@ -214,6 +214,7 @@ def _bounds(limit: Limit, before: Entry, after: Entry) -> Iterable[Limit]:
     paths = _matching(limit.module, after)
     if not paths:
         return [replace(limit, value=Fraction(0))]  # `judge` says what does not match
+    paths = [path for path in paths if after.aliases.get(path) not in paths]  # what goes by several names is one thing
     # A module that was not there had nothing. One that has nothing any more is no reason to doubt, beside others.
     return [
         replace(limit, value=before.figure_of(path) * factor, module=glob.escape(path))

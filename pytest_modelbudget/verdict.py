@@ -149,6 +149,9 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
     figures = list(figures_of(limit, calls))
     if limit.module is not None and not figures:
         return [Verdict(limit, Outcome.INVALID, model, reason=_no_match(limit.module, calls))]
+    if not limit.metric.needs_call:  # what a module holds is the same at each of its places
+        judged = {path for path, _, _ in figures}
+        figures = [figure for figure in figures if figure[2].modules[figure[0]].same_as not in judged]
     verdicts = []
     for path, measured, profile in figures:
         if measured is None:

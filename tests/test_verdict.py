@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -107,6 +108,12 @@ class TestModules:
         assert {judged.module for judged in verdicts(limit(1, module="*"), self.calls)} == set(self.calls.modules) - {
             ""
         }
+
+    def test_a_module_that_stands_at_two_places_is_held_once(self):
+        calls = call(0, encoder=0, decoder=0)
+        calls.modules["decoder"] = replace(calls.modules["decoder"], same_as="encoder")
+        assert verdict(limit(9, "params", module="*"), calls).module == "encoder"
+        assert verdict(limit(9, "params", module="decoder"), calls).module == "decoder"
 
     def test_case_matters(self):
         assert verdict(limit(1, module="Layer1"), self.calls).outcome is Outcome.INVALID
