@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.profiling.profile import Shape
 
+_CONVERSION = torch.nn.Module._apply.__code__
 _get_ident = threading.get_ident
 _is_tracing = internals.is_tracing
 _sequence_number = internals.autograd_sequence_number
@@ -125,7 +126,10 @@ class ModuleTracker:
         self._thread = threading.get_ident()
         self._stacks: dict[int, list[Entry]] = {self._thread: []}
         self._trees: dict[tuple[Any, ...], CallTree] = {}
-        self._holdings: dict[int, Holding] = {}
+        self._holdings: dict[int, tuple[int, Holding]] = {}
+        """What models hold, each with the edition that it is of."""
+        self.edition = 0
+        """Another one where modules were made or converted outside of calls: models may hold other things since."""
         # Which module created an autograd node: sequence numbers grow, so the k-th span starts at _starts[k].
         self._starts: list[int] = []
         self._spans: list[tuple[Call, Path] | None] = []
@@ -240,7 +244,7 @@ class ModuleTracker:
                 given = tensors_of(arguments_of(frame))
                 stretch.open(self._holding(module, number), self._gradients(module), given)
             else:
-                if not self._holdings[number].complete:
+                if not self._is_known(number):
                     stretch.hold(self._holding(module, number))
                 if stretch.is_begun_by(frame):
                     stretch.given(tensors_of(arguments_of(frame)))
@@ -388,7 +392,7 @@ class ModuleTracker:
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""
-        if not self._holdings[call.module].complete:  # lazy modules have their parameters now
+        if not self._is_known(call.module):  # lazy modules have their parameters now
             call.memory.hold(self._holding(module, call.module))
         call.memory.forward_over()
         if self._on_return is not None:
@@ -450,10 +454,14 @@ class ModuleTracker:
         """The bytes of a module's parameters and buffers, where they are known before it is called."""
 
     def _holding(self, module: torch.nn.Module, number: int) -> Holding:
-        holding = self._holdings.get(number)
-        if holding is None or not holding.complete:
-            holding = self._holdings[number] = holding_of(module)
-        return holding
+        if not self._is_known(number):
+            self._holdings[number] = self.edition, holding_of(module)
+        return self._holdings[number][1]
+
+    def _is_known(self, number: int) -> bool:
+        """Whether what a model holds is as it was found."""
+        edition, holding = self._holdings.get(number, (-1, None))
+        return holding is not None and holding.complete and edition == self.edition
 
     def _add_recomputation(self, call: Call, path: Path, tree: CallTree) -> None:
         call.backward.setdefault(path, []).extend(tree.work)
@@ -493,13 +501,17 @@ class ModuleTracker:
     def _methods_on_stack(self, frame: FrameType | None) -> dict[int, FrameType] | None:
         """The modules whose methods are running, innermost first, with the frame of the outermost method of each.
 
-        None while a module is being constructed.
+        None while a module is being constructed or converted, as `to` and `half` do.
         """
         methods = {}
         while frame is not None and frame is not self._base:
+            if frame.f_code is _CONVERSION:
+                self.edition += 1
+                return None
             module = module_of_method(frame)
             if module is not None:
                 if frame.f_code.co_name == "__init__":
+                    self.edition += 1
                     return None  # initialising weights is no work of the model
                 methods[self.numbers[module]] = frame
             frame = frame.f_back

@@ -14,7 +14,7 @@ from pytest_modelbudget.profiling.parameters import UninitializedModelError, pat
 from pytest_modelbudget.profiling.recorder import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
     from types import FrameType
 
@@ -52,6 +52,8 @@ class Observation:
         self._compiled = compiled
         self._specify = specify
         self._anatomies: dict[int, Anatomy] = {}
+        self._editions: dict[int, int] = {}
+        """The edition of what was noted of a module as a call of it ended."""
         self._kept: dict[int, nn.Module] = {}
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
@@ -90,16 +92,20 @@ class Observation:
 
     def _on_return(self, call: Call, module: nn.Module) -> None:  # noqa: ARG002
         # After the call, because only then a lazy module has its parameters.
-        self._note((call.module, *call.selves))
+        edition = self.tracker.edition
+        changed = [number for number in (call.module, *call.selves) if self._editions.get(number) != edition]
+        if changed:
+            self._note(changed, anew=True)
+            self._editions.update(dict.fromkeys(changed, edition))
 
-    def _note(self, numbers: Path) -> None:
+    def _note(self, numbers: Iterable[int], *, anew: bool = False) -> None:
         """Look at modules while they are there: a model that the test builds may be gone when the test is over."""
         with unobserved():
             for number in numbers:
                 module = self.tracker.numbers.module(number)
                 if module is not None and self._specify is not None:
                     self._kept[number] = module
-                if module is not None and number not in self._anatomies:
+                if module is not None and (anew or number not in self._anatomies):
                     try:
                         self.look_at(module)
                     except UninitializedModelError as error:

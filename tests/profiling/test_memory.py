@@ -248,6 +248,52 @@ def test_a_data_set_that_a_method_goes_through_is_no_input(watch: Any) -> None:
     assert outside.memory == WEIGHTS + AT_RELU
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_model_that_a_test_converts_holds_what_it_was_converted_to(watch: Any, device: str) -> None:
+    def body(before: torch.dtype, after: torch.dtype) -> nn.Module:
+        linear = nn.Linear(100, 100, bias=False, dtype=before, device=device).to(after)
+        with torch.no_grad():
+            linear(torch.empty(1, 100, dtype=after, device=device))
+        return linear
+
+    up = watch(body, torch.bfloat16, torch.float32)
+    down = watch(body, torch.float32, torch.bfloat16)
+    assert (watch.profile(up).size, watch.profile(up).memory) == (40_000, 40_000 + 2 * 400)
+    assert (watch.profile(down).size, watch.profile(down).memory) == (20_000, 20_000 + 2 * 200)
+
+
+def test_a_model_that_is_converted_between_calls_holds_less_from_then_on(watch: Any) -> None:
+    linear = nn.Linear(100, 100, bias=False)
+
+    def body() -> None:
+        linear(torch.randn(1, 100))
+        linear.to(torch.bfloat16)
+        linear(torch.randn(1, 100, dtype=torch.bfloat16))
+
+    with torch.no_grad():
+        watch(body)
+    assert [each.memory for each, _ in watch.profiles(linear)] == [40_000 + 2 * 400, 20_000 + 2 * 200]
+
+
+def test_a_part_that_a_method_puts_in_another_place_is_held(watch: Any) -> None:
+    class Resized(Encoder):
+        def resize(self) -> None:
+            old, self.second = self.second, nn.Linear(100, 10, bias=False)
+            with torch.no_grad():
+                self.second.weight.copy_(old.weight[:10] * 1)
+
+    def body() -> nn.Module:
+        model = Resized()
+        model.resize()
+        with torch.no_grad():
+            model(torch.randn(1, 100))
+        return model
+
+    model = watch(body)
+    whole, *_ = (each for each, _ in watch.profiles(model))
+    assert (whole.size, whole.memory) == (44_000, 44_000 + AT_RELU)
+
+
 def test_what_a_method_returned_is_not_kept(watch: Any) -> None:
     model = OwnCall()
 

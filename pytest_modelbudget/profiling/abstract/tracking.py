@@ -79,7 +79,7 @@ class RunTracker(ModuleTracker):
 
     def will_hold(self, number: int, parameters: int, buffers: int) -> None:
         """Twins hold as much as their originals, and no operator makes one."""
-        self._holdings[number] = Holding(parameters, buffers, frozenset(), complete=True)
+        self._holdings[number] = self.edition, Holding(parameters, buffers, frozenset(), complete=True)
 
     def read(self) -> None:
         """See that all that has happened is sorted into calls."""
