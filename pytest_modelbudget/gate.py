@@ -231,9 +231,9 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
         from pytest_modelbudget.recorded import against_baseline
 
         by_chance = _is_hypothesis_test(item)
-        hold = against_baseline(item, settings, by_chance=by_chance)
         # How many models the examples build is chance, too: those of one name are one to the baseline.
         models = _by_name(models) if by_chance else list(zip(numbered(names), ([one] for one in found), strict=True))
+        hold = against_baseline(item, settings, [name for name, _ in models], by_chance=by_chance)
     verdicts = []
     for name, alike in models:
         verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, subjects, settings), settings, hold)

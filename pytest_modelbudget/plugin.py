@@ -13,6 +13,7 @@ from pytest_modelbudget.fixtures import modelbudget_device as modelbudget_device
 from pytest_modelbudget.settings import (
     OPTIONS,
     Settings,
+    in_ci,
     is_full_run,
     parse_report,
     parse_update,
@@ -170,6 +171,15 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     if settings.max_growth is not None and not settings.observe_all:
         parts.append("of tests with a budget alone; with --modelbudget of every test")
     return f"modelbudget: {', '.join(parts)}" if parts else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    settings = config.stash[settings_key]
+    if settings.active and settings.max_growth is not None and not settings.observe_all and in_ci():
+        terminalreporter.write_line(
+            f"modelbudget_max_growth = {settings.max_growth} holds tests with a budget alone: with --modelbudget it "
+            "holds every test"
+        )
 
 
 def _in_no_report(raised: object) -> bool:  # noqa: ARG001

@@ -16,19 +16,29 @@ from pytest_modelbudget.result import without_group
 from pytest_modelbudget.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
+    from pytest_modelbudget.baseline import Key
     from pytest_modelbudget.budget import Limit, Uncounted
     from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.verdict import Calls
 
 _entries_key = pytest.StashKey["Entries | str"]()
+_keys_key = pytest.StashKey["dict[Key, list[str]]"]()
+"""The models that are recorded for a test, by their keys without them."""
 
 
 def against_baseline(
-    item: pytest.Item, settings: Settings, *, by_chance: bool
+    item: pytest.Item, settings: Settings, models: Collection[str], *, by_chance: bool
 ) -> Callable[[Limit, str, Calls, Uncounted], list[Verdict]]:
-    """What judges the relative limits of a test, as `verdict.judge` does the others; `by_chance`: as `judge_growth`."""
+    """What judges the relative limits of a test, as `verdict.judge` does the others.
+
+    Args:
+        item: the test.
+        settings: of the run.
+        models: their names in this test.
+        by_chance: as `judge_growth`.
+    """
     entries = item.config.stash.get(_entries_key, None)
     if entries is None:
         entries = item.config.stash[_entries_key] = _read(item.config, settings)
@@ -42,7 +52,21 @@ def against_baseline(
         versions=Versions(str(torch.__version__), pytest_modelbudget.__version__, platform.python_version()),
         update=settings.update,
         by_chance=by_chance,
+        renamed=partial(_renamed, item.config.stash, entries, models),
     )
+
+
+def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
+    """The name of the only model that a test had and has no more, where the one asked for is its only new one."""
+    known = stash.get(_keys_key, None)
+    if known is None:
+        known = stash[_keys_key] = {}
+        for other in entries:
+            known.setdefault(other._replace(model=""), []).append(other.model)
+    recorded = known.get(key._replace(model=""), [])
+    gone = [model for model in recorded if model not in models]
+    new = [model for model in models if model not in recorded]
+    return gone[0] if len(gone) == 1 and new == [key.model] else ""
 
 
 def _read(config: pytest.Config, settings: Settings) -> Entries | str:

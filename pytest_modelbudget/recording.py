@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_modelbudget import baseline, files, update
 from pytest_modelbudget.baseline import BaselineError
 from pytest_modelbudget.reporting.changes import DONE, LEFT, lines_of
-from pytest_modelbudget.update import Update
+from pytest_modelbudget.update import Change, Update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.baseline import Entries, Key
     from pytest_modelbudget.settings import Settings
-    from pytest_modelbudget.update import Change
 
 _SHOWN = 50
 """How many lines say what an update changed; the diff of the baseline has it all."""
@@ -88,11 +87,12 @@ def record(
     outgrown = {
         key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
-    accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update=raise"
+    accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update"
 
     def held_against(entries: Entries) -> Recording:
         commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
-        return _recording(entries, measured, failed, outgrown, outcomes, settings, incomplete, path, commands)
+        lost = _lost(entries, measured, results, outcomes, settings)
+        return _recording(entries, measured, failed, lost, outgrown, outcomes, settings, incomplete, path, commands)
 
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run
@@ -115,6 +115,7 @@ def _recording(
     entries: Entries,
     measured: Entries,
     failed: Entries,
+    lost: list[Key],
     outgrown: Mapping[Key, bool],
     outcomes: Mapping[str, str],
     settings: Settings,
@@ -122,7 +123,7 @@ def _recording(
     path: Path,
     commands: _Commands,
 ) -> Recording:
-    gone = [] if incomplete else update.vanished(entries, measured, outcomes)
+    gone = [] if incomplete else [*dict.fromkeys([*update.vanished(entries, measured, outcomes), *lost])]
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
     changes = update.changes(entries, measured, settings.update, gone=gone, not_lower=not_lower)
     changes += [
@@ -132,7 +133,10 @@ def _recording(
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
     holds_any = bool(entries or measured or failed)
-    told = _lines(changes, settings, path, incomplete, outgrown, commands, holds_any=holds_any)
+    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, holds_any=holds_any)]
+    if lost and incomplete and not settings.update:
+        told.append(f"in the baseline, and not measured any more: {_entries(len(lost))}")
+        told += lines_of([Change(key, entries[key], None, Update.LOWER) for key in lost], _HINTS, {})
     lines = [(line, False) for line in told]
     return Recording(entries, measured, changes, stale, lines)
 
@@ -142,6 +146,37 @@ _NOTHING_HELD = (
     "nothing to change, since no test is held to growth: mark tests with max_growth, or hold every test with "
     "--modelbudget --modelbudget-max-growth=1%"
 )
+
+
+def _lost(
+    entries: Entries,
+    measured: Entries,
+    results: Mapping[str, Mapping[str, Any]],
+    outcomes: Mapping[str, str],
+    settings: Settings,
+) -> list[Key]:
+    """What tests that passed do not measure any more, as one that stops calling its model.
+
+    Not the figures of a device: the machine may have another.
+    """
+    held = {key.test for key in measured}
+    if settings.observe_all and settings.max_growth is not None:
+        held.update(outcomes)
+    incomparable = {
+        (test, verdict["model"], verdict["metric"], verdict["per"])
+        for test, result in results.items()
+        for verdict in result["verdicts"]
+        if verdict["outcome"] == "not comparable"
+    }
+    return [
+        key
+        for key in entries
+        if key not in measured
+        and key.test in held
+        and outcomes.get(key.test) == "passed"
+        and key.device == baseline.ANY_DEVICE
+        and (key.test, key.model, key.metric, key.per) not in incomparable
+    ]
 
 
 def _outgrew(key: Key, verdicts: Iterable[Mapping[str, Any]]) -> bool:
@@ -194,13 +229,15 @@ def _lines(
     if len({key.test for key in outgrown}) > 1:
         # Each failure says it of itself; what many of them have in common is said here.
         if grown := [change for change in left if outgrown.get(change.key)]:
-            yield f"outgrown, to accept it run {commands.accept}: {_count(grown)}"
+            words = "new,raise" if any(change.before is None for change in grown) else "raise"
+            yield f"outgrown, to accept it run {commands.accept}={words}: {_count(grown)}"
             yield from lines_of(grown, _HINTS, {})
         if others := [change for change in left if outgrown.get(change.key) is False]:
             yield f"outgrown, to be accepted once the other limits of these tests hold: {_count(others)}"
             yield from lines_of(others, _HINTS, {})
     if stale := [change for change in left if change.after is None]:
-        yield f"stale, their tests or models are gone (--modelbudget-update=lower drops them): {_count(stale)}"
+        why = "their tests or models are gone, or not measured any more"
+        yield f"stale, {why} (--modelbudget-update=lower drops them): {_count(stale)}"
         yield from lines_of(stale, _HINTS, {})
     # On a part of the suite nothing could be done about it.
     lower = [change for change in left if change.needs is Update.LOWER and change.after is not None]
@@ -218,4 +255,8 @@ def _lines(
 
 
 def _count(changes: list[Change]) -> str:
-    return "1 entry" if len(changes) == 1 else f"{len(changes)} entries"
+    return _entries(len(changes))
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"

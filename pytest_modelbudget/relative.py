@@ -18,7 +18,7 @@ from pytest_modelbudget.update import Update, same_convention
 from pytest_modelbudget.verdict import Growth, Outcome, Verdict, figures_of, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from pytest_modelbudget.baseline import Figure
     from pytest_modelbudget.budget import Limit, Uncounted
@@ -129,6 +129,7 @@ def judge_growth(
     versions: Versions,
     update: Collection[str] = (),
     by_chance: bool = False,
+    renamed: Callable[[Key], str] = lambda _: "",
 ) -> list[Verdict]:
     """Hold a relative limit against the calls of one model: as `judge`, with the bounds that the baseline gives.
 
@@ -142,6 +143,7 @@ def judge_growth(
         versions: what measures now.
         update: what this run records: growth that is accepted is no failure.
         by_chance: whether hypothesis chose what the model was called with.
+        renamed: finds the name under which a model that the baseline does not know is recorded, if that is plain.
     """
     measured = entry_for(limit, test, model, calls, versions)
     if measured is None:
@@ -157,6 +159,14 @@ def judge_growth(
             )
             return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
     growth = Growth(key, before, after)
+    if before is None and limit.source.everywhere and (name := renamed(key)):
+        old = entries[key._replace(model=name)]
+        growth = Growth(key, old, after, known_as=name)
+        verdicts = _held(limit, model, calls, uncounted, growth) if same_convention(key, old, after) else []
+        if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:
+            is_accepted = {Update.NEW, Update.RAISE}.issubset(update)
+            return [replace(verdict, outcome=Outcome.ACCEPTED) if is_accepted else verdict for verdict in exceeded]
+        growth = Growth(key, before, after)
     if before is None:
         # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.
         alone = replace(limit, value=max(Fraction(after.value), Fraction(1)), module=None)
@@ -173,11 +183,7 @@ def judge_growth(
             f"modelbudget_flops_per_mac = {before.flops_per_mac}, or remove the entry and record it anew"
         )
         return [Verdict(limit, Outcome.INVALID, model, reason=reason, growth=growth)]
-    verdicts = [
-        replace(verdict, limit=replace(bound, module=limit.module), growth=growth)
-        for bound in _bounds(limit, before, after)
-        for verdict in judge(bound, model, calls, uncounted)
-    ]
+    verdicts = _held(limit, model, calls, uncounted, growth)
     exceeded = _outermost([verdict for verdict in verdicts if not _is_fine(verdict)])
     if Update.RAISE in update:
         exceeded = [
@@ -185,6 +191,16 @@ def judge_growth(
             for verdict in exceeded
         ]
     return exceeded or [max(verdicts, key=lambda verdict: verdict.used or 0)]
+
+
+def _held(limit: Limit, model: str, calls: Calls, uncounted: Uncounted, growth: Growth) -> list[Verdict]:
+    """The verdicts on what may have grown over what is recorded."""
+    assert growth.before is not None
+    return [
+        replace(verdict, limit=replace(bound, module=limit.module), growth=growth)
+        for bound in _bounds(limit, growth.before, growth.after)
+        for verdict in judge(bound, model, calls, uncounted)
+    ]
 
 
 def _outermost(verdicts: list[Verdict]) -> list[Verdict]:

@@ -107,8 +107,9 @@ class Session:
         result = yield
         # A run that was stopped has raised, and has not seen all tests.
         if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
-            self.unmeasured = self._unmeasured_sources() if is_full_run(session.config) else []
-            if complaint := self._missing_baseline():
+            is_full = is_full_run(session.config)
+            self.unmeasured = self._unmeasured_sources() if is_full else []
+            if complaint := self._missing_baseline(is_full):
                 self.misses_baseline = True
                 self.unmeasured.append(complaint)
             # Not raised: the tests have run and passed, it is the run that fails.
@@ -130,17 +131,24 @@ class Session:
             if not any(tests)
         ]
 
-    def _missing_baseline(self) -> str:
+    def _missing_baseline(self, is_full: bool) -> str:
         """That there is nothing to hold the suite's growth against; empty where there is, or somebody watches."""
         settings = self._settings
         if settings.max_growth is None or settings.update or not in_ci():
             return ""
-        rows = (verdict for result in self.results.values() for verdict in result["verdicts"])
+        outcomes = {
+            verdict["outcome"]
+            for result in self.results.values()
+            for verdict in result["verdicts"]
+            if verdict["relative"]
+        }
+        exists = (self._config.rootpath / settings.baseline).exists()
         # One test that is new is no fault. That all of them are is what a mistyped path looks like, too.
-        if (self._config.rootpath / settings.baseline).exists() or all(row["outcome"] != "new" for row in rows):
+        if "new" not in outcomes or (exists and (not is_full or outcomes != {"new"})):
             return ""
+        what = "knows nothing of what this run measured" if exists else "does not exist"
         return (
-            f"{settings.baseline} does not exist, and with CI set a run in which nothing is held to growth does not "
+            f"{settings.baseline} {what}, and with CI set a run in which nothing is held to growth does not "
             f"pass: run {command_for(self._config)} --modelbudget-update=new, and commit the file"
         )
 
@@ -182,10 +190,16 @@ def _tests(count: int) -> str:
 
 
 def _point_at_test(report: pytest.TestReport, raised: pytest.ExceptionInfo[BaseException], item: pytest.Item) -> None:
-    """Have the report's place, which `--tb=line` and annotations show, in the test: the verdict falls outside of it."""
+    """Have the report's place, which `--tb=line` and annotations show, in the test: the verdict falls outside of it.
+
+    With it stands what was broken, and not all that is known about it.
+    """
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is None:
         return
     lines = [entry.lineno + 1 for entry in raised.traceback if entry.path == item.path]
+    # What pytest does not cut in CI is one line there; the details stand among the failures.
+    heads = [line for line in crash.message.splitlines() if line and not line.startswith(" ")]
+    crash.message = "; ".join(heads)
     crash.path = str(item.path)
     crash.lineno = lines[-1] if lines else (item.location[1] or 0) + 1

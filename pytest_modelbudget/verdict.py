@@ -60,11 +60,13 @@ class Growth:
         key: the entry of the baseline.
         before: as it is recorded; None: it is not.
         after: as this run would record it.
+        known_as: the name of the model under which it is recorded, where that is another one.
     """
 
     key: Key
     before: Entry | None
     after: Entry
+    known_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,13 @@ class Verdict:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know to trust the figure."""
-        is_of_call = self.profile is not None and self.measured is not None and self.limit.metric.needs_call
-        return self.profile.notes if is_of_call and self.profile else ()
+        if self.profile is None or self.measured is None or not self.limit.metric.needs_call:
+            return ()
+        notes = self.profile.notes
+        before = self.growth.before if self.growth is not None else None
+        if self.growth is not None and before is not None and before.inputs != self.growth.after.inputs:
+            notes = (*notes, f"recorded for {before.inputs or 'no input'}, so it may have grown all the same")
+        return notes
 
     @property
     def is_failure(self) -> bool:

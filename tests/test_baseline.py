@@ -202,7 +202,7 @@ for index in range(20):
     key = Key(f"{name}{index}", "Net", "params")
     record(
         path=path,
-        results={key.test: {"entries": [to_row(key, Entry(1, {}))]}},
+        results={key.test: {"entries": [to_row(key, Entry(1, {}))], "verdicts": []}},
         outcomes={key.test: "passed"},
         settings=Settings(update=frozenset({"new"})),
         incomplete="only part of the suite was selected",

@@ -737,6 +737,81 @@ def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
     assert {nodeid.partition("::")[2] for nodeid in run.results} <= {"test_marked"}
 
 
+GATE = ("--modelbudget", "--modelbudget-max-growth=1%")
+
+
+def test_growth_under_another_name_is_growth(suite: Suite):
+    source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
+    suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")
+    # As large as it was: new, and no more than that.
+    assert suite(source.format(name="Net2", width=4), *GATE).outcomes == {"test_it": "passed"}
+    run = suite(source.format(name="Net2", width=40), *GATE)
+    assert run.headline("test_it") == ("max_growth: Net2, recorded as Net: params 200, was 20 (+900.0 % > 1%)")
+    assert "--modelbudget-update=new,raise" in run.failure("test_it")
+    suite(source.format(name="Net2", width=40), *GATE, "--modelbudget-update=new,raise")
+    again = suite(source.format(name="Net2", width=40), *GATE)
+    assert again.outcomes == {"test_it": "passed"}
+    assert said(again)[0] == (
+        "stale, their tests or models are gone, or not measured any more (--modelbudget-update=lower drops them): "
+        "2 entries"
+    )
+
+
+def test_a_model_beside_one_that_is_recorded_is_new(suite: Suite):
+    suite("def test_it(): nn.Linear(4, 4)(batch(1))", *GATE, "--modelbudget-update=new")
+    run = suite("class Wide(nn.Linear): pass\ndef test_it(): Wide(4, 40)(nn.Linear(4, 4)(batch(1)))", *GATE)
+    assert run.outcomes == {"test_it": "passed"}
+    assert said(run) == ["not in the baseline (--modelbudget-update=new adds them): 2 entries"]
+
+
+def test_what_was_recorded_for_other_inputs_says_so(suite: Suite):
+    source = "def test_it(): nn.Linear(4, {width})(batch({size}))"
+    suite(source.format(width=4, size=8), *GATE, "--modelbudget-update=new")
+    run = suite(source.format(width=4, size=4), *GATE)
+    assert "recorded for 8x4, so it may have grown all the same" in " ".join(" ".join(run.lines).split())
+    assert "  Linear flops 256 FLOPs -> 128 FLOPs (-50.0 %) for 4x4, was for 8x4, in test_it.py::test_it" in said(run)
+
+
+def test_what_a_test_does_not_measure_any_more_is_said(suite: Suite):
+    source = "@pytest.fixture\ndef net(): return Net()\ndef test_it(net): {body}\ndef test_other(): Tiny()(batch())"
+    suite(source.format(body="net(batch())"), *GATE, "--modelbudget-update=new")
+    assert said(suite(source.format(body="pass"), *GATE, "-k", "test_it")) == [
+        "in the baseline, and not measured any more: 1 entry",
+        "  test_it.py::test_it Net: flops 192 FLOPs",
+    ]
+    assert said(suite(source.format(body="pass"), *GATE, "--modelbudget-update=lower")) == [
+        f"{NAME}: changed 1 entry",
+        "  dropped test_it.py::test_it Net: flops 192 FLOPs",
+    ]
+    assert said(suite(source.format(body="pass"), *GATE)) == []
+
+
+def test_in_ci_a_baseline_that_knows_nothing_of_the_suite_holds_nothing(suite: Suite, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    suite("def test_it(): Net()(batch())", *GATE, "--modelbudget-update=new")
+    run = suite("def test_renamed(): Net()(batch())", *GATE)
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert (
+        f"ERROR {NAME} knows nothing of what this run measured, and with CI set a run in which nothing is held to "
+        "growth does not pass: run python -m pytest --modelbudget --modelbudget-max-growth=1% "
+        "--modelbudget-update=new, and commit the file"
+    ) in run.lines
+    # A selected run may well be of what is new.
+    assert suite("def test_renamed(): Net()(batch())", *GATE, "-k", "renamed").result.ret == pytest.ExitCode.OK
+    both = "def test_it(): Net()(batch())\ndef test_renamed(): Net()(batch())"
+    assert suite(both, *GATE).result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(("ci", "observed"), [("", ()), ("true", ("--modelbudget",)), ("true", ())])
+def test_in_ci_growth_of_marked_tests_alone_is_pointed_out(
+    suite: Suite, monkeypatch, ci: str, observed: tuple[str, ...]
+):
+    monkeypatch.setenv("CI", ci)
+    run = suite("def test_it(): pass", "-q", "--modelbudget-max-growth=1%", *observed)
+    line = "modelbudget_max_growth = 1% holds tests with a budget alone: with --modelbudget it holds every test"
+    assert (line in run.lines) == (bool(ci) and not observed)
+
+
 CHOSEN = """
 from hypothesis import given, settings, strategies as st
 {mark}

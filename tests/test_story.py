@@ -133,7 +133,11 @@ def test_the_story(suite: Suite):
     assert recorded(suite) == {"params": 58, "flops": 96}
     assert len(load(suite.pytester.path / NAME)) == 4
     listed = suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"))
-    assert said(listed)[0] == "stale, their tests or models are gone (--modelbudget-update=lower drops them): 2 entries"
+    assert (
+        said(listed)[0]
+        == "stale, their tests or models are gone, or not measured any more (--modelbudget-update=lower drops them): "
+        "2 entries"
+    )
     suite(SOURCE.replace("WIDTH", "8").replace("test_it", "test_other"), "--modelbudget-update=lower")
     assert {key.test for key in load(suite.pytester.path / NAME)} == {"test_it.py::test_other"}
 

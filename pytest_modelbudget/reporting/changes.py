@@ -68,6 +68,8 @@ def line_of(group: list[Change], verbs: Mapping[str, str]) -> str:
         return f"{verb}{visible(change.key.test)} {visible(change.key.model)}: {', '.join(figures)}"
     unit = unit_of(change.key)
     figures_text = change_text(change.before, change.after, unit)
+    if change.before.inputs != change.after.inputs:
+        figures_text += f" for {change.after.inputs or 'no input'}, was for {change.before.inputs or 'no input'},"
     others = f" and {len(group) - 1} more" if len(group) > 1 else ""
     tests = f"in {visible(change.key.test)}{others}"
     reason = where(change.before, change.after, unit)

@@ -41,8 +41,9 @@ def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict], command
         shown = group[:_SHOWN_VIOLATIONS]
         texts += [verdict_text(verdict, update, command) for verdict in shown]
         if len(group) > len(shown):
-            texts[-1] += f"\n  and {quantity.counted(len(group) - len(shown), 'more submodule')} over this limit"
-    return texts
+            what = "more submodule" if any(verdict.module for verdict in group) else "more model"
+            texts[-1] += f"\n  and {quantity.counted(len(group) - len(shown), what)} over this limit"
+    return list(dict.fromkeys(texts))  # one cause may keep several limits from being held
 
 
 def verdict_text(verdict: Verdict, update: str | None = None, command: str = "python -m pytest") -> str:
@@ -121,14 +122,16 @@ def _details(verdict: Verdict, update: str, command: str) -> Iterator[tuple[str,
     if limit.message:
         yield "message", limit.message
     if verdict.growth is not None and growth.describes(verdict):
-        yield from growth.details(verdict, verdict.growth, update, _source(limit), command)
+        kinds = "" if profile is None else _where(verdict, profile)
+        yield from growth.details(verdict, verdict.growth, update, _source(limit), command, kinds)
         return
     if limit.relative:
         yield "limit", f"{limit.written} of growth from {_source(limit)}"
     elif limit.value is not None:
         yield (
             "limit",
-            f"{quantity.format(limit.value, metric.unit, like=limit.written)}{_per(limit)} from {_source(limit)}",
+            f"{quantity.format(limit.value, metric.unit, against=verdict.measured, like=limit.written)}{_per(limit)} "
+            f"from {_source(limit)}",
         )
     if verdict.outcome is Outcome.EXCEEDED and profile is not None:
         yield "measured", _measured(verdict, profile)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.growth import compared, explain, summary
-from pytest_modelbudget.metrics import METRICS, Unit
+from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.verdict import Outcome
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def headline(verdict: Verdict, growth: Growth) -> str:
     second = quantity.format(verdict.measured, metric.unit, against=old)
     allowed = Fraction(limit.value or 0) / Fraction(old) - 1 if old else None
     share = percent(old, verdict.measured, against=allowed)
+    subject += f", recorded as {growth.known_as}:" if growth.known_as else ""
     compared = f" ({share} > {limit.written})" if share else ""
     if share and not share.endswith("%"):
         compared = f" ({share}, {limit.written} of growth is allowed)"
@@ -104,11 +105,19 @@ def update_of(verdicts: Iterable[Verdict]) -> str:
     for verdict in verdicts:
         if verdict.growth is None or not describes(verdict):
             return ""
-        words.add("new" if verdict.growth.before is None else "raise")
+        words |= _words(verdict.growth)
     return ",".join(sorted(words))
 
 
-def details(verdict: Verdict, growth: Growth, update: str, source: str, command: str) -> Iterator[tuple[str, str]]:
+def _words(growth: Growth) -> set[str]:
+    """What accepts it."""
+    words = {"new"} if growth.before is None or growth.known_as else set()
+    return words if growth.before is None else {*words, "raise"}
+
+
+def details(
+    verdict: Verdict, growth: Growth, update: str, source: str, command: str, kinds: str
+) -> Iterator[tuple[str, str]]:
     """The lines below the headline, each with its label.
 
     Args:
@@ -117,10 +126,11 @@ def details(verdict: Verdict, growth: Growth, update: str, source: str, command:
         update: as `update_of` all that the test violates.
         source: of the limit.
         command: what runs the test again.
+        kinds: what a figure that has no parts is made of now.
     """
     limit, metric = verdict.limit, verdict.limit.metric
     yield "limit", f"{limit.written} of growth from {source}"
-    word = "new" if growth.before is None else "raise"
+    word = ",".join(sorted(_words(growth)))
     how = f": {command} --modelbudget-update={update}"
     if not update:  # only what passes everything else is recorded
         how = f" with --modelbudget-update={word} when the other limits of this test hold"
@@ -132,7 +142,7 @@ def details(verdict: Verdict, growth: Growth, update: str, source: str, command:
     first, second = before.figure_of(module), after.figure_of(module)
     yield "baseline", f"{quantity.exact(first, metric)}, measured with torch {before.torch}"
     yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
-    if text := where(before, after, metric.unit, module):
+    if text := where(before, after, metric.unit, module) if metric.has_parts else kinds:
         yield "where", text
     for hint in _hints(verdict, before, after):
         yield "hint", hint
@@ -142,21 +152,22 @@ def details(verdict: Verdict, growth: Growth, update: str, source: str, command:
 _CHANCE = frozenset(
     f"aten::{name}"
     for names in (
-        ("bernoulli", "bernoulli_", "multinomial", "normal_", "poisson", "rand", "rand_like", "randint"),
-        ("randint_like", "randn", "randn_like", "random_", "randperm", "uniform_"),
+        ("multinomial", "normal_", "poisson", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like"),
+        ("random_", "randperm", "uniform_"),
     )
     for name in names
 )
-"""Operators that draw numbers, of which a model may make what it does depend."""
+"""Operators that draw numbers, of which a model may make what it does depend; dropout draws others."""
 
 
 def _hints(verdict: Verdict, before: Entry, after: Entry) -> Iterator[str]:
     if before.inputs != after.inputs:
-        yield f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
+        change = f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
+        yield f"{change}: if chance decides them, exempt the test with @max_growth(None)"
     elif before.torch != after.torch and before.modules.keys() == after.modules.keys():
         yield f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
     drawn = sorted(_CHANCE.intersection(verdict.profile.operators)) if verdict.profile is not None else []
-    if drawn and verdict.limit.metric.needs_call:
+    if drawn and verdict.limit.metric.source is Source.COMPUTE:
         yield (
             f"the model draws random numbers ({', '.join(drawn)}): if they decide what it does, seed them in the test, "
             "or exempt it with @max_growth(None)"
