@@ -108,7 +108,10 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
     is_share = limit.relative and (verdict.measured is None or verdict.growth is None or verdict.growth.before is None)
     bound = None if is_share else limit.value
     unit = limit.metric.unit
-    allowed = None if bound is None else quantity.format(bound, unit, like=limit.written)
+    figure, like = verdict.measured, limit.written
+    # Two numbers that differ never read the same.
+    measured = None if figure is None else quantity.format(figure, unit, against=bound, like=like)
+    allowed = None if bound is None else quantity.format(bound, unit, against=figure, like=like)
     if is_share and verdict.measured is None:
         allowed = limit.written
     return {
@@ -120,7 +123,7 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
         "level": limit.level.value,
         "outcome": verdict.outcome.value,
         "failed": verdict.is_failure and not (caught and limit.level is Level.ERROR),
-        "measured": None if verdict.measured is None else quantity.format(verdict.measured, unit, like=limit.written),
+        "measured": measured,
         "limit": allowed,
         "figure": None if verdict.measured is None else quantity.to_json(verdict.measured, unit),
         "bound": None if bound is None else quantity.to_json(bound, unit),

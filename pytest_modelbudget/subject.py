@@ -401,11 +401,7 @@ class Subjects:
         model = self._module(subject.number)
         observation = self._observation
         if self._lacks_work(subject, metric, per):
-            way_out = (
-                f'limit the time of a call, with per="call", or call {type(model).__name__} itself in the test'
-                if how.latency
-                else how.instead
-            )
+            way_out = _way_to_time(model, per) if how.latency else how.instead
             raise SubjectError(
                 f"part of the work of {type(model).__name__} ran in its methods, outside module calls, and cannot be "
                 f"repeated on {how.where}: {way_out}",
@@ -435,13 +431,13 @@ class Subjects:
                 profiles.append((profile, count))
         if parts and how.latency:
             raise SubjectError(
-                f"parts of {type(model).__name__} were called outside a call of the model: call the model itself, or "
-                'name the part that is to be timed with model="..."',
+                f"parts of {type(model).__name__} were called outside a call of the model: {_way_to_time(model, per)}",
                 invalid=True,
             )
         if parts:
             profiles += repeated(model, parts, how)
-        return profiles
+        # Methods alone were at work, which did nothing of what is asked for: that is the same everywhere.
+        return profiles or observation.profiles(subject.number, how.flops_per_mac)
 
     def _lacks_work(self, subject: Subject, metric: Metric, per: Per) -> bool:
         """Whether methods did what is asked for outside module calls, so that these repeated are not all of it."""
@@ -493,6 +489,20 @@ class Subjects:
         return module
 
 
+def _way_to_time(model: nn.Module, per: Per) -> str:
+    name = type(model).__name__
+    if type(model).__call__ is not nn.Module.__call__:
+        return (
+            f"{name} has a __call__ of its own: time it in the test, with modelbudget.check(model, args, latency=...)"
+        )
+    if per is Per.TEST:
+        return f'limit the time of a call, with per="call", or call {name} itself in the test'
+    return f'call {name} itself in the test, or name the part that is to be timed with model="..."'
+
+
 def _with_dummy_inputs(profile: Profile) -> Profile:
-    note = f"called with its own dummy_inputs, {profile.inputs}: say with inputs= what it is really called with"
+    note = (
+        f"the test does not call it, so it was called with its own dummy_inputs, {profile.inputs}: say with inputs= "
+        "what it is really called with"
+    )
     return replace(profile, notes=(*profile.notes, note))

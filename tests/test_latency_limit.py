@@ -129,6 +129,22 @@ def test_all(net): net.generate(batch())
     )
 
 
+def test_a_model_with_a_call_of_its_own_is_timed_where_it_is_checked(suite: Suite):
+    run = suite(
+        f"""
+class Own(Net):
+    def __call__(self, x): return self.head(self.encoder(x).relu())
+@pytest.mark.max_latency({AN_HOUR})
+def test_marked(): global own; own = Own(); own(batch())
+def test_checked(modelbudget): modelbudget.check(Own(), batch(), latency={AN_HOUR})
+"""
+    )
+    assert run.outcomes == {"test_marked": "failed", "test_checked": "passed"}
+    assert run.headline("test_marked").endswith(
+        ": Own has a __call__ of its own: time it in the test, with modelbudget.check(model, args, latency=...)"
+    )
+
+
 def test_what_nobody_calls_is_called_with_inputs(suite: Suite):
     run = suite(
         f"""{NET}
@@ -155,8 +171,8 @@ def test_configured(net): net(batch())
 """
     )
     assert run.headline("test_parts") == (
-        "max_latency: parts of Net were called outside a call of the model: call the model itself, or name the part "
-        'that is to be timed with model="..."'
+        "max_latency: parts of Net were called outside a call of the model: call Net itself in the test, or name the "
+        'part that is to be timed with model="..."'
     )
     assert run.headline("test_weights") == (
         "max_latency: the weights of Net are on meta, so cpu cannot run it: build it on a real device"

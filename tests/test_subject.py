@@ -601,7 +601,7 @@ def test_mark(dummy): pass
         " ".join(run.lines).split()
     )
     run = suite(source.replace('max_macs("1k")\ndef test_dummy', "max_macs(335)\ndef test_dummy"))
-    assert "  note      called with its own dummy_inputs, 7x4: say with inputs=" in run.failure("test_dummy")
+    assert "so it was called with its own dummy_inputs, 7x4: say with inputs=" in run.failure("test_dummy")
     assert run.headline("test_it") == (
         "max_macs: nothing was measured: the test does not call Net: call it, or say with inputs= what to call it "
         "with, for example inputs=(1, 3, 224, 224)"
@@ -881,6 +881,20 @@ Net.product = lambda self, x: x @ self.encoder.weight.T
         # What the method does between the calls holds no contraction: the MACs are all there.
         assert ("Net", "96 MACs") in run.measured("test_generated")
         assert "max_elementwise_flops: part of the work of Net ran in its methods" in run.failure("test_generated")
+
+    def test_methods_that_multiply_nothing_do_so_everywhere(self, suite: Suite):
+        run = suite(
+            """
+class Averaged(Net):
+    def update(self):
+        with torch.no_grad(): self.encoder.weight.mul_(0.5)
+@pytest.mark.max_growth("1%", device="meta")
+@pytest.mark.max_params(58)
+def test_it(): Averaged().update()
+"""
+        )
+        assert run.headline("test_it").startswith("max_growth: Averaged params 58: not in the baseline")
+        assert "nothing was measured: no matrix product, convolution or attention ran" in run.failure("test_it")
 
     def test_an_argument_that_grows_is_repeated_as_it_was(self, suite: Suite):
         run = suite(

@@ -33,7 +33,7 @@ def resolve(name: str) -> torch.device:
     if backend is None or not backend.is_available() or (device.index or 0) >= backend.device_count():
         raise DeviceUnavailableError(
             f'device "{name}" is not available here: run where it is, '
-            'or configure modelbudget_device as "auto", "meta" or "cpu"'
+            'or write "auto", "meta" or "cpu" where it is asked for, in the limit or as modelbudget_device'
         )
     return device
 

@@ -59,6 +59,9 @@ def check_arguments(function: str, kwargs: object) -> None:
 
 def explained(function: str, model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
     """Why a call may have failed that was given something else than tensors; or `""`."""
+    for text in (*args, *kwargs.values()):
+        if isinstance(text, str) and re.fullmatch(r"[\d, x]+(:\w+)?", text):
+            return f"{function}() takes tensors, and {text!r} is none: such text is for inputs= of a limit"
     if shape := shape_given(args, kwargs):
         return f"{function}() takes tensors, and {shape} is a shape: write torch.empty{shape}"
     if len(args) == 1 and not kwargs and isinstance(args[0], dict) and args[0].keys() <= _names_of(model):

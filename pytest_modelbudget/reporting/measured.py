@@ -111,17 +111,22 @@ def by_model(groups: Iterable[Group], *, calls: bool) -> list[Group]:
 
     `calls`: whether the heaviest call of each comes first, too, rather than that of the first test.
     """
-    heaviest: dict[str, tuple[int, int]] = {}
+    heaviest: dict[tuple[Any, ...], tuple[int, int]] = {}
     groups = list(groups)
     for group in groups:
-        model = group.profile["model"]
+        model = _model_of(group)
         heaviest[model] = max(heaviest.get(model, group.weight), group.weight)
     places = {
         model: place for place, model in enumerate(sorted(heaviest, key=lambda name: heaviest[name], reverse=True))
     }
     if calls:
         groups.sort(key=lambda group: group.weight, reverse=True)
-    return sorted(groups, key=lambda group: places[group.profile["model"]])
+    return sorted(groups, key=lambda group: places[_model_of(group)])
+
+
+def _model_of(group: Group) -> tuple[Any, ...]:
+    """What tells models apart: large and small ones may be of one class."""
+    return tuple(group.profile[name] for name in ("model", "params", "size"))
 
 
 def heading(profile: Row) -> Iterator[str]:
