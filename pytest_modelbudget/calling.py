@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from pytest_modelbudget.budget import TensorSpec
+from pytest_modelbudget.budget import Per, TensorSpec
 from pytest_modelbudget.profiling import mistakes
 from pytest_modelbudget.profiling.abstract import DataDependentError
 from pytest_modelbudget.profiling.copies import UncopyableModelError
@@ -246,3 +246,23 @@ def _tensor(spec: Any) -> Any:
     if dtype.is_floating_point or dtype.is_complex:
         return torch.empty(spec.shape, dtype=dtype, device="meta")  # becomes noise where it is needed
     return torch.zeros(spec.shape, dtype=dtype)
+
+
+def instead(*, latency: bool, is_there: bool, is_complete: bool) -> str:
+    """What the user can do where the calls of the test cannot be repeated: have no need to."""
+    if latency:
+        return "what is timed is called again, so call the model itself, with arguments that can be copied"
+    observed = [] if is_there else ['use device="auto" for this test']
+    return " and ".join(observed + ([] if is_complete else ["run the backward pass in the test"]))
+
+
+def way_to_time(model: nn.Module, per: Per) -> str:
+    """What the user can do where a model did what is to be timed outside a call of it."""
+    name = type(model).__name__
+    if type(model).__call__ is not nn.Module.__call__:
+        return (
+            f"{name} has a __call__ of its own: time it in the test, with modelbudget.check(model, args, latency=...)"
+        )
+    if per is Per.TEST:
+        return f'limit the time of a call, with per="call", or call {name} itself in the test'
+    return f'call {name} itself in the test, or name the part that is to be timed with model="..."'

@@ -57,7 +57,10 @@ def against_baseline(
 
 
 def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
-    """The name of the only model that a test had and has no more, where the one asked for is its only new one."""
+    """The name of the only model that a test had and has no more, where the one asked for is its only new one.
+
+    Of one class is enough: beside another model, `Net` is called `student (Net)`.
+    """
     known = stash.get(_keys_key, None)
     if known is None:
         known = stash[_keys_key] = {}
@@ -66,7 +69,14 @@ def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key
     recorded = known.get(key._replace(model=""), [])
     gone = [model for model in recorded if model not in models]
     new = [model for model in models if model not in recorded]
+    if key.model in new and (alike := [model for model in gone if _kind(model) == _kind(key.model)]):
+        gone, new = alike, [model for model in new if _kind(model) == _kind(key.model)]
     return gone[0] if len(gone) == 1 and new == [key.model] else ""
+
+
+def _kind(model: str) -> str:
+    """The class in a model's name: `Net` of `student (Net)` and of `Net #2`."""
+    return model.partition(" #")[0].rpartition(" (")[2].removesuffix(")")
 
 
 def _read(config: pytest.Config, settings: Settings) -> Entries | str:

@@ -13,7 +13,17 @@ import torch
 from torch import nn
 
 from pytest_modelbudget.budget import Per
-from pytest_modelbudget.calling import How, SubjectError, arguments_of, as_arguments, repeated, run, unmeasurable
+from pytest_modelbudget.calling import (
+    How,
+    SubjectError,
+    arguments_of,
+    as_arguments,
+    instead,
+    repeated,
+    run,
+    unmeasurable,
+    way_to_time,
+)
 from pytest_modelbudget.limits import near
 from pytest_modelbudget.marks import fixtures_known_to
 from pytest_modelbudget.metrics import Source
@@ -35,14 +45,6 @@ if TYPE_CHECKING:
 
 
 _UNSEEN = "{} called in another thread, where operators cannot be seen: call it in the thread of the test"
-
-
-def _instead(*, latency: bool, is_there: bool, is_complete: bool) -> str:
-    """What the user can do where the calls of the test cannot be repeated: have no need to."""
-    if latency:
-        return "what is timed is called again, so call the model itself, with arguments that can be copied"
-    observed = [] if is_there else ['use device="auto" for this test']
-    return " and ".join(observed + ([] if is_complete else ["run the backward pass in the test"]))
 
 
 class Subject(NamedTuple):
@@ -332,7 +334,7 @@ class Subjects:
         if key not in self._repeated:
             how = How(device, flops_per_mac, backward, self._root, attention=attention)
             if called:
-                how = how._replace(instead=_instead(latency=latency, is_there=is_there, is_complete=is_complete))
+                how = how._replace(instead=instead(latency=latency, is_there=is_there, is_complete=is_complete))
             if latency:
                 how = how._replace(latency=True, announce=partial(self._announce, subject, device), notes=self._notes())
             self._repeated[key] = (
@@ -401,7 +403,7 @@ class Subjects:
         model = self._module(subject.number)
         observation = self._observation
         if self._lacks_work(subject, metric, per):
-            way_out = _way_to_time(model, per) if how.latency else how.instead
+            way_out = way_to_time(model, per) if how.latency else how.instead
             raise SubjectError(
                 f"part of the work of {type(model).__name__} ran in its methods, outside module calls, and cannot be "
                 f"repeated on {how.where}: {way_out}",
@@ -431,7 +433,7 @@ class Subjects:
                 profiles.append((profile, count))
         if parts and how.latency:
             raise SubjectError(
-                f"parts of {type(model).__name__} were called outside a call of the model: {_way_to_time(model, per)}",
+                f"parts of {type(model).__name__} were called outside a call of the model: {way_to_time(model, per)}",
                 invalid=True,
             )
         if parts:
@@ -487,17 +489,6 @@ class Subjects:
                 invalid=True,
             )
         return module
-
-
-def _way_to_time(model: nn.Module, per: Per) -> str:
-    name = type(model).__name__
-    if type(model).__call__ is not nn.Module.__call__:
-        return (
-            f"{name} has a __call__ of its own: time it in the test, with modelbudget.check(model, args, latency=...)"
-        )
-    if per is Per.TEST:
-        return f'limit the time of a call, with per="call", or call {name} itself in the test'
-    return f'call {name} itself in the test, or name the part that is to be timed with model="..."'
 
 
 def _with_dummy_inputs(profile: Profile) -> Profile:

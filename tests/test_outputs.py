@@ -764,6 +764,20 @@ def test_a_model_beside_one_that_is_recorded_is_new(suite: Suite):
     assert said(run) == ["not in the baseline (--modelbudget-update=new adds them): 2 entries"]
 
 
+def test_a_model_beside_which_another_comes_is_the_one_that_is_recorded(suite: Suite):
+    source = "{fixtures}\ndef test_it({names}): {calls}"
+    fixture = "@pytest.fixture\ndef {}(): return {}\n"
+    net = fixture.format("net", "nn.Linear(4, {})")
+    alone = source.format(fixtures=net.format(4), names="net", calls="net(batch(1))")
+    suite(alone, *GATE, "--modelbudget-update=new")
+    both = source.format(
+        fixtures=net.format(40) + fixture.format("tiny", "Tiny()"), names="net, tiny", calls="net(tiny(batch(1)))"
+    )
+    assert suite(both, *GATE).headline("test_it") == (
+        "max_growth: net (Linear), recorded as Linear: params 200, was 20 (+900.0 % > 1%)"
+    )
+
+
 def test_what_was_recorded_for_other_inputs_says_so(suite: Suite):
     source = "def test_it(): nn.Linear(4, {width})(batch({size}))"
     suite(source.format(width=4, size=8), *GATE, "--modelbudget-update=new")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.modules import unobserved
+from pytest_modelbudget.profiling.hooks import unobserved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

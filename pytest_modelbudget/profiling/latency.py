@@ -12,7 +12,7 @@ from torch.utils.benchmark import timer as clock
 
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import check_clock
-from pytest_modelbudget.profiling.modules import out_of_the_way
+from pytest_modelbudget.profiling.hooks import out_of_the_way
 from pytest_modelbudget.profiling.profile import LatencyMeasurement
 from pytest_modelbudget.profiling.specification import is_training, realize
 

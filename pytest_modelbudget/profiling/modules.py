@@ -1,8 +1,7 @@
 """Which module is running: follows module calls by two global hooks and keeps what ran as trees.
 
-Hooks on single modules would switch off PyTorch's fused paths, a patched `__call__` would outlive a crash, so two
-global hooks it is. They do not see everything: exit hooks do not run for BaseException, a custom `__call__` fires
-none, a generator works after its exit hook. So an entry is believed only as long as its frame is on the call stack.
+The hooks do not see everything: exit hooks do not run for BaseException, a custom `__call__` fires none, a generator
+works after its exit hook. So an entry is believed only as long as its frame is on the call stack.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.compiler import is_compiling
 
-from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
 from pytest_modelbudget.profiling.memory import Account, Holding, Stretch, holding_of
@@ -33,57 +31,6 @@ _CONVERSION = torch.nn.Module._apply.__code__
 _get_ident = threading.get_ident
 _is_tracing = internals.is_tracing
 _sequence_number = internals.autograd_sequence_number
-
-_trackers: list[ModuleTracker] = []
-"""The trackers that the hooks below serve, the outermost first."""
-at_work: list[ModuleTracker] = []
-"""Those and the ones that have hooks of their own."""
-
-
-# Dynamo traces hooks, too: they return first.
-def _enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
-    if is_compiling():
-        return
-    for tracker in _trackers:
-        tracker.enter(module, args)
-
-
-def _leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
-    if is_compiling():
-        return
-    # Torch forgets the kwargs when the module has raised.
-    kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
-    for tracker in _trackers:
-        tracker.leave(module, args, kwargs, output)
-
-
-_hooks = internals.GlobalHooks(_enter, _leave)
-
-
-@contextmanager
-def unobserved() -> Iterator[None]:
-    """What runs in the block is the profiler's own doing: trackers that are at work do not see it."""
-    paused = [tracker for tracker in at_work if not tracker.paused]
-    for tracker in paused:
-        tracker.paused = True
-    try:
-        yield
-    finally:
-        for tracker in paused:
-            tracker.paused = False
-
-
-@contextmanager
-def out_of_the_way() -> Iterator[None]:
-    """As `unobserved`, for the clock: there is nothing in the block that would take time."""
-    with unobserved(), internals.without_dispatch_modes():
-        if _trackers:
-            _hooks.remove()
-        try:
-            yield
-        finally:
-            if _trackers:
-                _hooks.install()
 
 
 class ModuleTracker:
@@ -140,17 +87,13 @@ class ModuleTracker:
         with ExitStack() as stack:
             self._base = base
             self._hook_in(stack)
-            at_work.append(self)
+            hooks.at_work.append(self)
             stack.callback(self._end_all)
-            stack.callback(at_work.remove, self)
+            stack.callback(hooks.at_work.remove, self)
             yield
 
     def _hook_in(self, stack: ExitStack) -> None:
-        if not _trackers:
-            _hooks.install()
-            stack.callback(_hooks.remove)
-        _trackers.append(self)
-        stack.callback(_trackers.remove, self)
+        stack.enter_context(hooks.serving(self))
 
     def _end_all(self) -> None:
         self._close_all()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget.profiling.anatomy import Anatomy, anatomy_of
 from pytest_modelbudget.profiling.builder import ProfileBuilder
 from pytest_modelbudget.profiling.compilation import dynamo_is_loaded, eager, unwarned
-from pytest_modelbudget.profiling.modules import ModuleTracker, unobserved
+from pytest_modelbudget.profiling.hooks import unobserved
+from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, paths_of
 from pytest_modelbudget.profiling.recorder import Recorder
 

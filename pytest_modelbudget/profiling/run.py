@@ -23,8 +23,8 @@ from pytest_modelbudget.profiling.abstract.environment import one_at_a_time, sam
 from pytest_modelbudget.profiling.abstract.errors import MEASURE_FOR_REAL, without_weights
 from pytest_modelbudget.profiling.copies import copied
 from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, resolve
+from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.mistakes import check_arguments, explained
-from pytest_modelbudget.profiling.modules import unobserved
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import has_weights, paths_of
 from pytest_modelbudget.profiling.shapes import tensors_of
