@@ -346,7 +346,7 @@ class Subjects:
 
     def state(self, subject: Subject, *, flops_per_mac: int) -> Calls:
         """What the model holds, as calls for limits that need none."""
-        return self._observation.profiles(subject.number, flops_per_mac)
+        return self._observation.states(subject.number, flops_per_mac)
 
     def _own_call(self, subject: Subject, how: How, *, inputs: Inputs | None, fallback: str | None) -> Calls:
         model = self._module(subject.number)

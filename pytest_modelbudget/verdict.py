@@ -185,13 +185,20 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
     if incomplete and decision is Uncounted.FAIL:
         return [replace(verdict, outcome=Outcome.UNCOUNTED) for verdict in incomplete]
     closest = max(verdicts, key=lambda verdict: verdict.measured or 0)
-    if limit.value and not closest.measured and limit.metric.measure is None:
+    if limit.value and not closest.measured and limit.metric.measure is None and not _multiplied_alone(closest):
         what = f'module="{limit.module}"' if limit.module else "the model"
         reason = f"no matrix product, convolution or attention ran in {what}"
         if closest.profile is not None and closest.profile.batch == 0:
             reason = "the batch was empty: call the model with at least one sample"
         return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=closest.unknown)]
     return [closest]
+
+
+def _multiplied_alone(verdict: Verdict) -> bool:
+    """Whether there was no elementwise work because contractions are all that the model does."""
+    if verdict.profile is None or verdict.limit.metric.name != "elementwise_flops":
+        return False
+    return bool(verdict.profile.modules[verdict.module].macs)
 
 
 def unjudged(budget: Budget) -> list[Verdict]:

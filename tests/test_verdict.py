@@ -132,6 +132,17 @@ class TestModules:
         assert verdict(limit(10, "params", module="head"), call(100, head=0)).measured == 10
 
 
+def test_a_model_that_only_multiplies_has_no_elementwise_work():
+    assert verdict(limit(10, "elementwise_flops"), elementwise(0, macs=5)).outcome is Outcome.WITHIN
+    assert verdict(limit(10, "elementwise_flops"), elementwise(0, macs=0)).outcome is Outcome.NOT_MEASURED
+
+
+def elementwise(figure: int, macs: int) -> Profile:
+    called = call(macs)
+    modules = {"": replace(called.modules[""], elementwise_flops=figure)}
+    return replace(called, elementwise_flops=figure, modules=modules)
+
+
 class TestUnknownOperators:
     calls = call(10, unknown={"a::b": 2}), (call(5, unknown={"a::b": 1, "c::d": 1}), 3)
 

@@ -165,14 +165,17 @@ class Account:
         for account in self.around:
             account.made(tensors, where, backward=backward, transient=transient)
 
-    def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int) -> None:
-        """The test made these after the call: the loss, if a backward pass of the call follows, else no work of it."""
+    def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int, *, backward: bool = False) -> None:
+        """The test made these after the call: the loss, if a backward pass of the call follows, else no work of it.
+
+        `backward`: they were made in the backward pass of that, which may or may not come to the call.
+        """
         settled = self._settled or (self.peak(), self.course())
         around, self.around = self.around, ()
-        self.made(tensors, where, transient=transient)
+        self.made(tensors, where, backward=backward, transient=transient)
         self._settled, self.around = settled, around
         for account in around:
-            account.later(tensors, where, transient)
+            account.later(tensors, where, transient, backward=backward)
 
     def made_alone(self, tensor: torch.Tensor, where: Where, backward: bool) -> None:
         """As `made`, for a tensor whose storage nobody can have seen before."""

@@ -223,7 +223,10 @@ class ModuleTracker:
             if work is not None:
                 self.orphan_backward.append(work)
             for account in self._latest() if made else ():
-                account.made(made, ((), operator), backward=True, transient=transient)
+                if self.calls:  # a loss, perhaps: whether the backward pass comes to a module after it decides
+                    account.later(made, ((), operator), transient, backward=True)
+                else:
+                    account.made(made, ((), operator), backward=True, transient=transient)
             return
         call, path = span
         if work is not None:

@@ -53,8 +53,8 @@ class Observation:
         self._compiled = compiled
         self._specify = specify
         self._anatomies: dict[int, Anatomy] = {}
-        self._editions: dict[int, int] = {}
-        """The edition of what was noted of a module as a call of it ended."""
+        self._earlier: dict[int, list[Anatomy]] = {}
+        """What was noted of modules that are made of something else by now."""
         self._kept: dict[int, nn.Module] = {}
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
@@ -93,11 +93,7 @@ class Observation:
 
     def _on_return(self, call: Call, module: nn.Module) -> None:  # noqa: ARG002
         # After the call, because only then a lazy module has its parameters.
-        edition = self.tracker.edition
-        changed = [number for number in (call.module, *call.selves) if self._editions.get(number) != edition]
-        if changed:
-            self._note(changed, anew=True)
-            self._editions.update(dict.fromkeys(changed, edition))
+        self._note((call.module, *call.selves), anew=True)
 
     def _note(self, numbers: Iterable[int], *, anew: bool = False) -> None:
         """Look at modules while they are there: a model that the test builds may be gone when the test is over."""
@@ -130,7 +126,10 @@ class Observation:
         parts = parts or paths_of(module)
         numbers = self.tracker.numbers.of(parts)
         number = numbers[0]
+        before = self._anatomies.get(number)
         self._anatomies[number], held = anatomy_of(parts, numbers)
+        if before is not None and before.states != self._anatomies[number].states:
+            self._earlier.setdefault(number, []).append(before)
         if held is not None:
             self.tracker.will_hold(number, *held)
         return number
@@ -261,6 +260,11 @@ class Observation:
         for number, stretch in self.tracker.stretches.items():
             if number in builder.paths:
                 yield stretch, builder.size_beside(builder.paths[number][0])
+
+    def states(self, number: int, flops_per_mac: int) -> list[tuple[Profile, int]]:
+        """As `profiles`, for what a model holds, with what it held when it was called and holds no more."""
+        earlier = self._earlier.get(number, ())
+        return self.profiles(number, flops_per_mac) + [(ProfileBuilder(each, None).build([]), 0) for each in earlier]
 
     def together(self, number: int, flops_per_mac: int) -> Profile:
         """All calls of a model and all other work of its parts in one profile.

@@ -171,7 +171,13 @@ def _of_plain_parts(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | N
 
 def _packed(module: nn.Module) -> Iterator[tuple[object, _Held]]:
     for index, tensor in enumerate(packed_in(module)):
-        yield (id(module), index), _held(tensor, is_parameter=True)
+        key = id(module), index
+        held = _held(tensor, is_parameter=True)
+        # It is unpacked for this question alone, and the next one may come to lie in the same place.
+        yield (
+            key,
+            held._replace(storages=tuple([storage._replace(key=(*key, storage.key)) for storage in held.storages])),
+        )
 
 
 def _is_anything_shared(held: dict[str, dict[object, _Held]]) -> bool:

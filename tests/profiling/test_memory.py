@@ -275,6 +275,18 @@ def test_a_model_that_is_converted_between_calls_holds_less_from_then_on(watch: 
     assert [each.memory for each, _ in watch.profiles(linear)] == [40_000 + 2 * 400, 20_000 + 2 * 200]
 
 
+def test_a_backward_pass_that_does_not_come_to_a_model_is_no_memory_of_it(watch: Any) -> None:
+    linear = nn.Linear(10, 20, bias=False)
+
+    def body() -> None:
+        linear(torch.randn(3, 10))
+        other = torch.randn(500, 500, requires_grad=True)
+        (other * other).sum().backward()
+
+    watch(body)
+    by_kind(watch.profile(linear), parameters=800, inputs=120, activations=240)
+
+
 def test_a_part_that_a_method_puts_in_another_place_is_held(watch: Any) -> None:
     class Resized(Encoder):
         def resize(self) -> None:

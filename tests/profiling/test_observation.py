@@ -6,6 +6,7 @@ and of the input of the second layer: 96 + 48 + 48 = 192 MACs.
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.run import profile
 
 MACS, BACKWARD_MACS = 144, 192
@@ -416,6 +418,26 @@ def test_a_forward_hook_of_a_part_is_work_of_that_part(watch: Any, small: Small,
     for device in ("meta", "cpu"):
         run = profile(small, x, device=device)
         assert (run.macs, run.modules["second"].macs) == (figures.macs, figures.modules["second"].macs)
+
+
+@pytest.mark.parametrize("compute", [True, False])
+def test_what_a_model_held_when_it_was_called_counts(compute: bool) -> None:
+    observation = Observation(compute=compute)
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[0].requires_grad_(False)
+
+    def held() -> list[tuple[int, int]]:
+        states = observation.states(observation.look_at(model), 2)
+        return sorted({(each.params, each.trainable_params) for each, _ in states})
+
+    with observation.under(sys._getframe()):
+        model(torch.ones(1, 4))
+        model[1] = nn.Linear(4, 8, bias=False)
+        model(torch.ones(1, 4))
+        model.requires_grad_(True)
+        model(torch.ones(1, 4))
+        model[1] = nn.Linear(4, 1, bias=False)
+    assert held() == [(20, 20), (32, 16), (48, 32), (48, 48)]
 
 
 def test_what_follows_a_model_with_hooks_is_no_work_of_it(watch: Any, small: Small, x: Tensor) -> None:

@@ -27,6 +27,14 @@ def test_buffers_are_stored_but_are_no_parameters() -> None:
     assert state(nn.BatchNorm1d(10)) == State(params=20, trainable_params=20, size=4 * 20 + 4 * 20 + 8)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_quantized_layers_are_each_stored() -> None:
+    layers = nn.Sequential(*(nn.Linear(100, 100) for _ in range(10)))
+    quantized = torch.ao.quantization.quantize_dynamic(layers, {nn.Linear})
+    # One byte a weight, four a bias.
+    assert (state(quantized).params, state(quantized).size) == (10 * 10_100, 10 * (10_000 + 400))
+
+
 def test_tied_parameters_count_once() -> None:
     model = nn.Module()
     model.embedding, model.head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
