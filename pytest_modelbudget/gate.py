@@ -232,13 +232,25 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
 
         by_chance = _is_hypothesis_test(item)
         # How many models the examples build is chance, too: those of one name are one to the baseline.
-        models = _by_name(models) if by_chance else list(zip(numbered(names), ([one] for one in found), strict=True))
+        models = _by_name(models) if by_chance else _numbered_by_size(models, subjects, settings)
         hold = against_baseline(item, settings, [name for name, _ in models], by_chance=by_chance)
     verdicts = []
     for name, alike in models:
         verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, subjects, settings), settings, hold)
     # A small helper without contractions, beside a model that has them, is no reason to doubt.
     return [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_MEASURED] or verdicts
+
+
+def _numbered_by_size(
+    models: Iterable[tuple[str, list[Subject]]], subjects: Subjects, settings: Settings
+) -> list[tuple[str, list[Subject]]]:
+    """Models told apart by number where names are equal, the largest first: the order of their calls may change."""
+
+    def size(model: tuple[str, list[Subject]]) -> int:
+        return max(profile.params for profile, _ in subjects.state(model[1][0], flops_per_mac=settings.flops_per_mac))
+
+    ranked = sorted(models, key=size, reverse=True)  # stable
+    return list(zip(numbered([name for name, _ in ranked]), [alike for _, alike in ranked], strict=True))
 
 
 def _by_name(models: Iterable[tuple[str, list[Subject]]]) -> list[tuple[str, list[Subject]]]:

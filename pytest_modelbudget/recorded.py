@@ -57,9 +57,10 @@ def against_baseline(
 
 
 def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
-    """The name of the only model that a test had and has no more, where the one asked for is its only new one.
+    """The recorded model that one with a new name is to be held against; none: it is new.
 
-    Of one class is enough: beside another model, `Net` is called `student (Net)`.
+    It is the largest of its class in the test (beside another model, `Net` is called `student (Net)`), or else the only
+    model that the test has no more, where this is its only new one.
     """
     known = stash.get(_keys_key, None)
     if known is None:
@@ -69,8 +70,8 @@ def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key
     recorded = known.get(key._replace(model=""), [])
     gone = [model for model in recorded if model not in models]
     new = [model for model in models if model not in recorded]
-    if key.model in new and (alike := [model for model in gone if _kind(model) == _kind(key.model)]):
-        gone, new = alike, [model for model in new if _kind(model) == _kind(key.model)]
+    if alike := [model for model in recorded if _kind(model) == _kind(key.model)]:
+        return max(alike, key=lambda model: entries[key._replace(model=model)].value)
     return gone[0] if len(gone) == 1 and new == [key.model] else ""
 
 

@@ -145,6 +145,9 @@ def judge_growth(
         by_chance: whether hypothesis chose what the model was called with.
         renamed: finds the name under which a model that the baseline does not know is recorded, if that is plain.
     """
+    if by_chance and (why := _chosen_anew(limit, calls)):
+        outcome = Outcome.INCOMPARABLE if limit.source.everywhere else Outcome.INVALID
+        return [Verdict(limit, outcome, model, reason=why)]
     measured = entry_for(limit, test, model, calls, versions)
     if measured is None:
         return [Verdict(limit, Outcome.NOT_MEASURED, model, reason="the model was not called")]
@@ -191,6 +194,18 @@ def judge_growth(
             for verdict in exceeded
         ]
     return exceeded or [max(verdicts, key=lambda verdict: verdict.used or 0)]
+
+
+def _chosen_anew(limit: Limit, calls: Calls) -> str:
+    """Why figures of a test of hypothesis are others in each run; empty where they may be the same."""
+    if limit.metric.needs_call and any(profile.is_outside for profile, _ in calls):
+        return (
+            "methods of the model did work outside its calls, which is summed over the examples of hypothesis: "
+            "call the model itself"
+        )
+    if limit.source.everywhere and len({profile.params for profile, _ in calls}) > 1:
+        return "hypothesis chose models of different sizes"
+    return ""
 
 
 def _held(limit: Limit, model: str, calls: Calls, uncounted: Uncounted, growth: Growth) -> list[Verdict]:

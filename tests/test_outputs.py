@@ -778,6 +778,61 @@ def test_a_model_beside_which_another_comes_is_the_one_that_is_recorded(suite: S
     )
 
 
+SIZED = (
+    "class Net(nn.Linear):\n    def __init__(self, width): super().__init__(4, width)\ndef test_it():\n    x = batch(1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "grows"),
+    [
+        ((4,), (2, 4), False),  # a smaller one joins, and is called first
+        ((4,), (2, 8), True),
+        ((2, 8), (8, 2), False),  # called in another order
+        ((2, 8), (8,), False),
+        ((2, 8), (2, 9), True),
+    ],
+)
+def test_models_of_one_class_are_told_apart_by_size(
+    suite: Suite, before: tuple[int, ...], after: tuple[int, ...], grows: bool
+):
+    def source(widths: tuple[int, ...]) -> str:
+        return SIZED + "".join(f"\n    Net({width})(x)" for width in widths)
+
+    suite(source(before), *GATE, "--modelbudget-update=new")
+    assert suite(source(after), *GATE).outcomes == {"test_it": "failed" if grows else "passed"}
+
+
+def test_a_fixture_of_the_same_class_does_not_hide_growth(suite: Suite):
+    source = (
+        "@pytest.fixture\ndef net(): return nn.Linear(4, {})\n@pytest.fixture\ndef small(): return nn.Linear(4, 2)\n"
+    )
+    suite(source.format(4) + "def test_it(net): net(batch(1))", *GATE, "--modelbudget-update=new")
+    run = suite(source.format(40) + "def test_it(net, small): small(batch(1)); net(batch(1))", *GATE)
+    assert run.headline("test_it").startswith("max_growth: net (Linear), recorded as Linear: params 200, was 20 ")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("net.forward_features(batch(size))", "methods of the model did work outside its calls"),
+        ("nn.Linear(4, size)(batch(1))", "hypothesis chose models of different sizes"),
+    ],
+)
+def test_what_hypothesis_decides_otherwise_each_time_is_not_compared(suite: Suite, body: str, reason: str):
+    source = f"""
+from hypothesis import given, settings, strategies as st
+net = Net()
+@given(st.sampled_from([1, 2, 3]))
+@settings(max_examples=9)
+def test_it(size): {body}
+"""
+    suite(source, *GATE, "--modelbudget-update=new")
+    run = suite(source, *GATE)
+    assert run.outcomes == {"test_it": "passed"}
+    assert any(row["outcome"] == "not comparable" and reason in row["reason"] for row in run.verdicts("test_it"))
+
+
 def test_what_was_recorded_for_other_inputs_says_so(suite: Suite):
     source = "def test_it(): nn.Linear(4, {width})(batch({size}))"
     suite(source.format(width=4, size=8), *GATE, "--modelbudget-update=new")

@@ -19,7 +19,7 @@ from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumb
 from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
 from pytest_modelbudget.profiling.memory import Account, Holding, Stretch, holding_of
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
-from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of
+from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -298,7 +298,8 @@ class ModuleTracker:
         call.path = (number,)
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
-        call.memory.open(self._holding(module, number), self._gradients(module), tensors_of((args, kwargs)))
+        # A cache of keys and values, too, and whatever else an argument holds.
+        call.memory.open(self._holding(module, number), self._gradients(module), tensors_within((args, kwargs), 6))
         methods.pop(number, None)  # its own method calls it, as that which generates does: the call is the work
         for stretch in self._stretches_of(methods):
             stretch.given(tensors_of((args, kwargs)))

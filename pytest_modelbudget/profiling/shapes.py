@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,27 @@ def tensors_of(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
     if depth:
         for item in items:
             yield from tensors_of(item, depth - 1)
+
+
+def tensors_within(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
+    """As `tensors_of`, and those that other objects hold, such as a cache of keys and values."""
+    if isinstance(value, torch.Tensor):
+        yield value
+        return
+    items: Iterable[Any] = ()
+    if isinstance(value, dict):
+        items = value.values()
+    elif isinstance(value, (tuple, list)):
+        items = value
+    elif not isinstance(value, (torch.nn.Module, type, ModuleType, FunctionType, MethodType)):
+        items = getattr(value, "__dict__", {}).values()
+    if depth:
+        for item in list(items):
+            if type(item) not in _ATOMS:
+                yield from tensors_within(item, depth - 1)
+
+
+_ATOMS = (int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
 
 def shape_of(tensor: torch.Tensor) -> Shape:

@@ -287,6 +287,33 @@ def test_a_backward_pass_that_does_not_come_to_a_model_is_no_memory_of_it(watch:
     by_kind(watch.profile(linear), parameters=800, inputs=120, activations=240)
 
 
+class Layer:
+    def __init__(self) -> None:
+        self.keys = torch.zeros(10, 100)
+
+
+class Cache:
+    """As that of transformers: no container, no dataclass. 4,000 bytes in each of two layers."""
+
+    def __init__(self) -> None:
+        self.layers = [Layer(), Layer()]
+        self.owner = self
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_a_cache_held_before_the_call_is_an_input(watch: Any, device: str) -> None:
+    class Cached(nn.Linear):
+        def forward(self, x: Tensor, cache: Cache) -> Tensor:
+            return super().forward(x) + cache.layers[0].keys[:1]
+
+    model = Cached(100, 100, bias=False)
+    with torch.no_grad():
+        watch(model, torch.randn(1, 100), cache=Cache())
+    expected = 40_000 + 2 * 4000 + AT_RELU
+    assert watch.profile(model).memory == expected
+    assert profile(model, torch.randn(1, 100), {"cache": Cache()}, device=device).memory == expected
+
+
 def test_a_part_that_a_method_puts_in_another_place_is_held(watch: Any) -> None:
     class Resized(Encoder):
         def resize(self) -> None:
