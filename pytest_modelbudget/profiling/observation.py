@@ -6,12 +6,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from torch.nn import Parameter
+
 from pytest_modelbudget.profiling.anatomy import Anatomy, anatomy_of
 from pytest_modelbudget.profiling.builder import ProfileBuilder
 from pytest_modelbudget.profiling.compilation import dynamo_is_loaded, eager, unwarned
 from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.modules import ModuleTracker
-from pytest_modelbudget.profiling.parameters import UninitializedModelError, paths_of
+from pytest_modelbudget.profiling.parameters import UninitializedModelError, parameters_of, paths_of
 from pytest_modelbudget.profiling.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Observation:
         self._compiled = compiled
         self._specify = specify
         self._anatomies: dict[int, Anatomy] = {}
+        self._sums: dict[int, tuple[int, int, int] | None] = {}
+        """What models held when they were looked at as a call ended."""
         self._earlier: dict[int, list[Anatomy]] = {}
         """What was noted of modules that are made of something else by now."""
         self._kept: dict[int, nn.Module] = {}
@@ -93,7 +97,15 @@ class Observation:
 
     def _on_return(self, call: Call, module: nn.Module) -> None:  # noqa: ARG002
         # After the call, because only then a lazy module has its parameters.
-        self._note((call.module, *call.selves), anew=True)
+        changed = []
+        for number in (call.module, *call.selves):
+            part = self.tracker.numbers.module(number)
+            sums = None if part is None else _sums(part)
+            if sums is None or self._sums.get(number) != sums:
+                changed.append(number)
+                self._sums[number] = sums
+        if changed:
+            self._note(changed, anew=True)
 
     def _note(self, numbers: Iterable[int], *, anew: bool = False) -> None:
         """Look at modules while they are there: a model that the test builds may be gone when the test is over."""
@@ -316,6 +328,20 @@ class Observation:
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
         return any(self.contains(number, module) for module in list(self.tracker.unseen))
+
+
+def _sums(module: nn.Module) -> tuple[int, int, int] | None:
+    """What tells in a tenth of the time whether a model must be looked at again; None: it must."""
+    elements = trainable = size = 0
+    for parameter in parameters_of(module):
+        if type(parameter) is not Parameter:
+            return None
+        count = parameter.numel()
+        elements += count
+        size += count * parameter.element_size()
+        if parameter.requires_grad:
+            trainable += count
+    return elements, trainable, size
 
 
 def _outermost(tree: CallTree, number: int) -> Iterator[CallTree]:
