@@ -19,16 +19,8 @@ def tensors_of(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
     """The tensors in nested tuples, lists, dicts and dataclasses, depth first."""
     if isinstance(value, torch.Tensor):
         yield value
-        return
-    items: Iterable[Any] = ()
-    if isinstance(value, dict):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif hasattr(type(value), "__dataclass_fields__"):
-        items = (getattr(value, name, None) for name in type(value).__dataclass_fields__)
-    if depth:
-        for item in items:
+    elif depth:
+        for item in _items_of(value) or ():
             yield from tensors_of(item, depth - 1)
 
 
@@ -36,18 +28,24 @@ def tensors_within(value: Any, depth: int = _DEPTH) -> Iterator[torch.Tensor]:
     """As `tensors_of`, and those that other objects hold, such as a cache of keys and values."""
     if isinstance(value, torch.Tensor):
         yield value
-        return
-    items: Iterable[Any] = ()
-    if isinstance(value, dict):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif not isinstance(value, (torch.nn.Module, type, ModuleType, FunctionType, MethodType)):
-        items = getattr(value, "__dict__", {}).values()
-    if depth:
-        for item in list(items):
+    elif depth:
+        items = _items_of(value)
+        if items is None and not isinstance(value, (torch.nn.Module, type, ModuleType, FunctionType, MethodType)):
+            items = getattr(value, "__dict__", {}).values()
+        for item in list(items or ()):
             if type(item) not in _ATOMS:
                 yield from tensors_within(item, depth - 1)
+
+
+def _items_of(value: Any) -> Iterable[Any] | None:
+    """What a container holds; None of what is none."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (tuple, list)):
+        return value
+    if hasattr(type(value), "__dataclass_fields__"):
+        return (getattr(value, name, None) for name in type(value).__dataclass_fields__)
+    return None
 
 
 _ATOMS = (int, float, bool, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
