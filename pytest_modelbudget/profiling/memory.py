@@ -12,15 +12,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.packed import holds_packed, packed_in
-from pytest_modelbudget.profiling.parameters import paths_of
-from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
+from pytest_modelbudget.profiling.storages import holder_of, parts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     import torch
+
+    from pytest_modelbudget.profiling.storages import Holding
 
 Where = tuple[tuple[int, ...], str]
 """The path of modules and the operator that made a tensor."""
@@ -128,15 +128,31 @@ class Account:
         self._births_in_forward = 0
         self._settled: tuple[Peak, Course] | None = None
         """What it was before the latest of what `later` was told, for as long as no backward pass has followed."""
+        self._holds_now: Callable[[], Holding] | None = None
+        self._given_held: list[tuple[int, int, weakref.ref[Any]]] = []
+        """Inputs that the model itself seemed to hold."""
         self.around: tuple[Account, ...] = ()
         """Those of the stretches that the call is a part of."""
 
-    def open(self, holding: Holding, gradients: Iterable[torch.Tensor], inputs: Iterable[torch.Tensor]) -> None:
-        """The call begins: parameters, buffers, gradients and inputs are alive."""
+    def open(
+        self,
+        holding: Holding,
+        gradients: Iterable[torch.Tensor],
+        inputs: Iterable[torch.Tensor],
+        holds_now: Callable[[], Holding] | None = None,
+    ) -> None:
+        """The call begins: parameters, buffers, gradients and inputs are alive.
+
+        `holds_now`: looks at the model again, where what it held when it was last looked at may be out of date.
+        """
         self.hold(holding)
-        for tensor in _parts(gradients):
+        self._holds_now = holds_now
+        for tensor in parts_of(gradients):
             self._follow(tensor, _GRADIENTS, NOWHERE)
-        for tensor in _parts(inputs):
+        for tensor in parts_of(inputs):
+            key, size, holder = holder_of(tensor)
+            if key in holding.storages:
+                self._given_held.append((key, size, weakref.ref(holder)))
             self._follow(tensor, _INPUTS, NOWHERE)
         self._compare(NOWHERE)
 
@@ -164,6 +180,54 @@ class Account:
             self._compare(where, kind, transient)
         for account in self.around:
             account.made(tensors, where, backward=backward, transient=transient)
+
+    def read(self, tensors: Iterable[torch.Tensor]) -> None:
+        """An operator reads these. What nobody has told of was there before: in a closure, in a plain attribute."""
+        held, followed = self._held, self._followed
+        for tensor in tensors:
+            try:
+                key = tensor.untyped_storage()._cdata
+            except (NotImplementedError, RuntimeError):  # what `torch.func` wraps; sparse tensors, which are not told
+                key, _, holder = holder_of(tensor)
+                if holder is tensor:
+                    continue
+            if key not in held and key not in followed:
+                self._find(tensor)
+                held = self._held
+
+    def _find(self, tensor: torch.Tensor) -> None:
+        key, size, holder = holder_of(tensor)
+        if not size or not tensor.dim() or any(account.holds(key) for account in self.around):
+            return  # kernels make tensors of single numbers, unseen
+        if self._holds_now is not None:
+            holding, self._holds_now = self._holds_now(), None
+            if holding.storages != self._held:
+                self._hold_instead(holding)
+            if key in self._held:
+                return
+        self.found(Storage(holder, self._on_death), key, size)
+        for account in self.around:
+            account.read((tensor,))
+
+    def _hold_instead(self, holding: Holding) -> None:
+        """Somebody has set `parameter.data` since the model was looked at: what it held may be an input's by now."""
+        self.hold(holding)
+        for key, size, reference in self._given_held:
+            holder = reference()
+            if holder is not None and key not in self._held and key not in self._followed:
+                self.found(Storage(holder, self._on_death), key, size)
+
+    def found(self, storage: Storage, key: int, size: int) -> None:
+        """A storage was there when the call began, and is noticed only now."""
+        self._settled = None
+        self._followed[key] = storage
+        storage.account = self
+        storage.facts = _make(_Facts, (key, size, _INPUTS, 0, NOWHERE))
+        self._live[_INPUTS] += size
+        self._alive += size
+        self._peak += size
+        self._at_peak[_INPUTS] += size
+        self._samples = [(birth, alive + size, path) for birth, alive, path in self._samples]
 
     def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int, *, backward: bool = False) -> None:
         """The test made these after the call: the loss, if a backward pass of the call follows, else no work of it.
@@ -338,8 +402,14 @@ class Stretch(Account):
 
     def given(self, tensors: Iterable[torch.Tensor]) -> None:
         """A part is called with these: what is new among them was an input of the method."""
-        for tensor in _parts(tensors):
+        for tensor in parts_of(tensors):
             self._follow(tensor, _INPUTS, NOWHERE)
+        if self._alive > self._peak:
+            self._compare(NOWHERE)
+
+    def found(self, storage: Storage, key: int, size: int) -> None:
+        """As of any account, but since now: whether it was there at the first of the methods is not known."""
+        self._birth(storage, key, size, _INPUTS, NOWHERE)
         if self._alive > self._peak:
             self._compare(NOWHERE)
 
@@ -362,64 +432,3 @@ class Stretch(Account):
 
 def _died(storage: Any) -> None:
     storage.account.died(storage.facts)
-
-
-def holder_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
-    """What tells it from others, its bytes, and the object that lives as long as it does."""
-    try:
-        storage = internals.unwrapped(tensor).untyped_storage()
-    except (NotImplementedError, RuntimeError):  # sparse and opaque tensors
-        return id(tensor), stored_bytes(tensor), tensor
-    return storage._cdata, storage.nbytes(), storage
-
-
-def _parts(tensors: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Tensors, and in the place of those that wrap others what they wrap: a shard, the codes of a quantized weight."""
-    for tensor in tensors:
-        wrapped = inner_tensors(tensor)
-        if wrapped:
-            yield from _parts(wrapped)
-        else:
-            yield tensor
-
-
-def storages_bytes(tensors: Iterable[torch.Tensor]) -> int:
-    """The bytes of the storages of tensors, each once and whole."""
-    return sum({key: size for key, size, _ in map(holder_of, tensors)}.values())
-
-
-class Holding(NamedTuple):
-    """The storages that stay while a model is called: those of its parameters and buffers.
-
-    Attributes:
-        parameters, buffers: bytes.
-        storages: which they are.
-        complete: False where a lazy module has not seen its first input.
-    """
-
-    parameters: int
-    buffers: int
-    storages: frozenset[int]
-    complete: bool
-
-
-def holding_of(module: torch.nn.Module) -> Holding:
-    """What a module holds, each storage once and whole: it is alive as long as a part of it is used."""
-    parts = {id(part): part for _, part in paths_of(module)}.values()
-    seen: set[int] = set()
-    sizes = []
-    complete = True
-    for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
-        total = 0
-        for tensor in _parts(tensor for table in tables for tensor in table.values() if tensor is not None):
-            if isinstance(tensor, internals.UninitializedTensorMixin):
-                complete = False
-                continue
-            key, size, _ = holder_of(tensor)
-            if key not in seen:
-                seen.add(key)
-                total += size
-        sizes.append(total)
-    parameters, buffers = sizes
-    parameters += sum(tensor.nbytes for part in parts if holds_packed(part) for tensor in packed_in(part))
-    return Holding(parameters, buffers, frozenset(seen), complete)

@@ -10,6 +10,7 @@ import sys
 import threading
 from bisect import bisect_right
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,9 +18,10 @@ import torch
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
-from pytest_modelbudget.profiling.memory import Account, Holding, Stretch, holding_of
+from pytest_modelbudget.profiling.memory import Account, Stretch
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
+from pytest_modelbudget.profiling.storages import Holding, holding_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -113,6 +115,7 @@ class ModuleTracker:
         made: tuple[torch.Tensor, ...] = (),
         operator: str = "",
         transient: int = 0,
+        read: Iterable[torch.Tensor] = (),
     ) -> None:
         """Sort one operator's work in, and the tensors that it made.
 
@@ -123,6 +126,7 @@ class ModuleTracker:
             made: new tensors.
             operator: its name.
             transient: bytes that it held beside them until it returned.
+            read: its operands.
         """
         if self.paused or (self._traced is not None and self._is_traced(frame)):
             return
@@ -137,6 +141,8 @@ class ModuleTracker:
                 entry.work.append(work)
             if made:
                 entry.made(made, operator, transient)
+            if read:
+                entry.call.memory.read(read)
             if entry.returned is not None:
                 self._mark_hook(stack)
             return
@@ -154,16 +160,11 @@ class ModuleTracker:
                 self._on_outside(selves)
         if work is not None:
             self.outside[selves].append(work)
-        if made:
-            self._book_memory(methods, made, operator, transient)
-
-    def _book_memory(
-        self, methods: Mapping[int, FrameType], made: tuple[torch.Tensor, ...], operator: str, transient: int
-    ) -> None:
-        stretches = self._stretches_of(methods)
+        stretches = self._stretches_of(methods) if made or read else ()
         for stretch in stretches:
-            stretch.made(made, (tuple(methods)[::-1], operator), transient=transient)
-        if torch.is_grad_enabled():  # a loss, perhaps
+            stretch.made(made, (selves[::-1], operator), transient=transient)
+            stretch.read(read)
+        if made and torch.is_grad_enabled():  # a loss, perhaps
             for account in self._latest():
                 if account not in stretches:
                     account.later(made, ((), operator), transient)
@@ -184,8 +185,7 @@ class ModuleTracker:
             stretch = self.stretches.get(number)
             if stretch is None:
                 stretch = self.stretches[number] = Stretch(frame, self._on_death)
-                given = tensors_of(arguments_of(frame))
-                stretch.open(self._holding(module, number), self._gradients(module), given)
+                self._open_account(stretch, module, number, tensors_of(arguments_of(frame)))
             else:
                 if not self._is_known(number):
                     stretch.hold(self._holding(module, number))
@@ -299,7 +299,7 @@ class ModuleTracker:
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
         # A cache of keys and values, too, and whatever else an argument holds.
-        call.memory.open(self._holding(module, number), self._gradients(module), tensors_within((args, kwargs), 6))
+        self._open_account(call.memory, module, number, tensors_within((args, kwargs), 6))
         methods.pop(number, None)  # its own method calls it, as that which generates does: the call is the work
         for stretch in self._stretches_of(methods):
             stretch.given(tensors_of((args, kwargs)))
@@ -333,6 +333,12 @@ class ModuleTracker:
         entry.returned = Returned(id(frame), frame.f_code, inputs, outputs)
         entry.module = entry.frame = None
         self._mark_leaving(stack[:-1], is_hooked_backward(module))
+
+    def _open_account(
+        self, account: Account, module: torch.nn.Module, number: int, inputs: Iterable[torch.Tensor]
+    ) -> None:
+        holding, holds_now = self._holding(module, number), partial(self._holds_now, number)
+        account.open(holding, self._gradients(module), inputs, holds_now)
 
     def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:
         return (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
@@ -404,6 +410,12 @@ class ModuleTracker:
         if not self._is_known(number):
             self._holdings[number] = self.edition, holding_of(module)
         return self._holdings[number][1]
+
+    def _holds_now(self, number: int) -> Holding:
+        self._holdings.pop(number, None)
+        module = self.numbers.module(number)
+        assert module is not None
+        return self._holding(module, number)
 
     def _is_known(self, number: int) -> bool:
         """Whether what a model holds is as it was found."""

@@ -19,7 +19,7 @@ from pytest_modelbudget.profiling.calls import Work
 from pytest_modelbudget.profiling.costs import NOTHING, Kind, edition, lookup, values_read
 from pytest_modelbudget.profiling.made import can_pick, picker
 from pytest_modelbudget.profiling.memo import Memo
-from pytest_modelbudget.profiling.operands import traits
+from pytest_modelbudget.profiling.operands import tensors, traits
 from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.signature import signature
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic, effects_of
@@ -140,8 +140,9 @@ class Recorder(TorchDispatchMode):
             if edition() is not memo.edition:
                 memo.hold_for(edition())
             # Some kernels return less where no gradient will be asked for.
-            operands = (*args, output) if manner.by_output else args
-            key = signature(manner.func, operands, kwargs, _is_grad_enabled())
+            told = (*args, output) if manner.by_output else args
+            operands: list[torch.Tensor] = []
+            key = signature(manner.func, told, kwargs, _is_grad_enabled(), operands=operands)
         else:
             key = None
         try:
@@ -155,14 +156,18 @@ class Recorder(TorchDispatchMode):
         _, operator, work, made, is_alone = known
         if work is None and made is None:
             return
+        if key is None:
+            operands = [*tensors(args, kwargs or {})]
         entry = self.tracker.running(frame) if is_alone or made is None else None
         if entry is None:
-            self.tracker.book(work, frame, () if made is None else made(output), operator)
+            self.tracker.book(work, frame, () if made is None else made(output), operator, read=operands)
             return
         if work is not None:
             entry.work.append(work)
         if is_alone:
             entry.call.memory.made_alone(output, (entry.path, operator), entry.is_recomputed)
+        if operands:
+            entry.call.memory.read(operands)
 
     def _look(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any, key: Key | None) -> _Known:
         """What this call did, remembered by its key."""

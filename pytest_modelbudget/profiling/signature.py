@@ -37,6 +37,7 @@ def signature(
     level: Hashable = False,
     tainted: Container[int] = frozenset(),
     *,
+    operands: list[Tensor] | None = None,
     _default_dtype: Callable[[], torch.dtype] = torch.get_default_dtype,
 ) -> Key | None:
     """The key of an operator with its arguments, or None if its answer must not be remembered.
@@ -44,11 +45,13 @@ def signature(
     Tensors are told by shape, strides and dtype, and by what else their operators look at: whether they are real,
     require grad (C++ `matmul` folds differently), are conjugated, or are the same one (`x * x` reads it once). Every
     argument is a prefix code, so that two different lists of arguments never look alike. What was learned at one
-    `level` does not hold at another, and operators on `tainted` storages are not remembered.
+    `level` does not hold at another, and operators on `tainted` storages are not remembered. The tensors are appended
+    to `operands`, all of them where there is a key.
     """
     # Hashing an operator runs Python. Its id is good as long as the answer keeps it.
     key: list[Any] = [id(func), level, _default_dtype()]
-    operands: list[Tensor] = []
+    if operands is None:
+        operands = []
     try:
         _extend(key, args, tainted, operands)
         if kwargs:

@@ -90,12 +90,16 @@ _SCATTER = _PUT | frozenset(
 )
 
 
+# Gets what no operator made: `torch.tensor([1, 2])`.
+_BRING_IN = frozenset({"aten::lift_fresh"})
+
+
 class Effects(NamedTuple):
     """What a call of an operator did to memory.
 
     Attributes:
         traffic: what it moved.
-        made: those of its outputs that are no views of its operands.
+        made: those of its outputs that are no views of its operands, and literals.
     """
 
     traffic: Traffic
@@ -106,6 +110,7 @@ class _Plan(NamedTuple):
     """What the schema and the tables say about an operator, looked up once."""
 
     is_view: bool
+    brings_in: bool
     allocates: bool
     written: frozenset[str | int]
     overwrites: bool
@@ -129,6 +134,8 @@ def effects_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], outp
     plan = _plans.get(func)
     if plan is None:
         plan = _plans[func] = _plan(func)
+    if plan.brings_in:
+        return Effects(NO_TRAFFIC, (output,))
     if plan.is_view:
         return _NO_EFFECTS
     operands: dict[int, Tensor] = {}
@@ -185,7 +192,7 @@ _PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 def _plan(func: Any) -> _Plan:
     schema = getattr(func, "_schema", None)
     if schema is None or func.namespace in ("prim", "profiler"):
-        return _Plan(True, False, frozenset(), False, False, False, False)
+        return _Plan(True, False, False, frozenset(), False, False, False, False)
     written: set[str | int] = set()
     for position, argument in enumerate(schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
@@ -194,6 +201,7 @@ def _plan(func: Any) -> _Plan:
     out = any(argument.is_out for argument in schema.arguments)
     return _Plan(
         is_view=func.is_view or torch.Tag.inplace_view in func.tags,  # `transpose_`, `detach_`
+        brings_in=name in _BRING_IN,
         allocates=name in _ALLOCATE,
         written=frozenset(written),
         overwrites=name in _OVERWRITE or out,

@@ -495,3 +495,159 @@ def test_the_course_is_the_same_abstractly(device: str) -> None:
         "1": 1200,
         "2": 2000,
     }
+
+
+class Hidden:
+    """Reads what no table of a module holds: an attribute, a list of modules, a closure."""
+
+    def __init__(self) -> None:
+        self.table = torch.zeros(100, 10)  # 4,000 bytes
+        self.layers = [nn.Linear(10, 10, bias=False)]  # 400
+
+
+class ReadsHidden(nn.Module):
+    def __init__(self, elsewhere: Tensor) -> None:
+        super().__init__()
+        self.linear = nn.Linear(10, 10, bias=False)  # 400 bytes
+        self.rotary = torch.zeros(50, 10)  # 2,000 bytes
+        self.hidden = Hidden()
+        self.read = lambda x: x + elsewhere
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        x = x + self.rotary[: len(x)]  # of a view the whole storage is alive
+        x = x + self.hidden.table[: len(x)]
+        x = self.hidden.layers[0](x)
+        return self.read(x)
+
+
+@pytest.mark.parametrize("home", ["cpu", "meta"])
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_a_model_reads_that_is_not_its_own_is_an_input(home: str, backward: bool) -> None:
+    with torch.device(home):
+        model = ReadsHidden(torch.zeros(200, 1))  # 800 bytes
+        x = torch.zeros(200, 10)  # 8,000 bytes
+        model.rotary, model.hidden.table = torch.zeros(200, 10), torch.zeros(200, 10)
+    inputs = 4 * 8000 + 400 - 8000 + 800
+    profiles = [profile(model, x, backward=backward) for _ in range(2)]
+    if home == "cpu":
+        profiles.append(profile(model, x, device="cpu", backward=backward))
+    assert [found.memory_by_kind["inputs"] for found in profiles] == [inputs] * len(profiles)
+    assert [found.memory_by_kind["parameters"] for found in profiles] == [400] * len(profiles)
+    if not backward:
+        # Two neighbours of a chain of tensors of 8,000 bytes.
+        assert profiles[0].memory == profiles[1].memory == 400 + inputs + 2 * 8000
+
+
+def test_what_was_there_before_counts_from_the_beginning(watch: Any) -> None:
+    table = torch.zeros(1000)
+
+    class ReadsLate(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            large = torch.cat([x] * 50)  # 2,000 bytes, and the peak
+            small = large[:10].clone()
+            del large
+            return small + table[:10]
+
+    model = ReadsLate()
+    watch(model, torch.zeros(10))
+    # With the clone; the table is read when the large tensor is gone, but was there all the time.
+    assert watch.profile(model).memory == 40 + 4000 + 2000 + 40
+
+
+def test_tensors_of_earlier_calls_are_inputs_of_later_ones(watch: Any) -> None:
+    history: list[Tensor] = []
+
+    class Remembers(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            history.append(x * 2)
+            return torch.stack(history).sum(0)
+
+    def steps() -> None:
+        for _ in range(3):
+            model(torch.zeros(100))
+
+    model = Remembers()
+    with torch.no_grad():
+        watch(steps)
+    # The input, what was remembered, and three tensors of 400 bytes or more: the new one, the stack, the sum.
+    assert [found.memory for found, _ in watch.profiles(model)] == [400 * (1 + n + 1 + (n + 1) + 1) for n in range(3)]
+
+
+def test_a_literal_is_made_where_it_stands(watch: Any) -> None:
+    class Literal(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.repeat(10)  # 400 bytes
+            y = y.sum(0, keepdim=True)  # 4, and the peak
+            return y * torch.tensor([1.0] * 10)  # 40, each; the 400 are gone
+
+    model = Literal()
+    with torch.no_grad():
+        watch(model, torch.zeros(10))
+    expected = 40 + 400 + 4
+    assert watch.profile(model).memory == profile(model, torch.zeros(10)).memory == expected
+
+
+def test_parameters_whose_data_was_set_count_once(watch: Any) -> None:
+    linear = nn.Linear(100, 200, bias=False)
+
+    def average() -> None:
+        linear(torch.zeros(3, 100))
+        linear.weight.data = linear.weight.data * 0.5
+        linear(torch.zeros(3, 100))
+
+    with torch.no_grad():
+        watch(average)
+    assert [found.memory_by_kind["inputs"] for found, _ in watch.profiles(linear)] == [1200]
+    assert [found.memory for found, _ in watch.profiles(linear)] == [80_000 + 1200 + 2400]
+
+
+def test_a_part_that_reads_parameters_of_its_model_has_them_beside_it_once(watch: Any) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(10, 4)  # 160 bytes
+            head = self.embedding.weight
+            self.head = Reads(lambda x: x @ head.T)
+
+        def logits(self, x: Tensor) -> Tensor:
+            return self.head(x)
+
+    model = Tied()
+    with torch.no_grad():
+        watch(model.logits, torch.zeros(2, 4))
+    assert watch.profile(model).memory == 160 + 2 * 4 * 4 + 2 * 10 * 4
+
+
+class Reads(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def test_what_a_method_reads_that_is_not_its_own_is_an_input(watch: Any) -> None:
+    table = torch.zeros(1000)
+
+    class HasMethod(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(10))
+
+        def score(self, x: Tensor) -> Tensor:
+            return (x * self.weight).add_(table[:10])
+
+    model = HasMethod()
+    with torch.no_grad():
+        watch(model.score, torch.zeros(10))
+    assert watch.profile(model).memory == 40 + 4000 + 40 + 40
+
+
+def test_single_numbers_from_before_take_no_memory(watch: Any) -> None:
+    scale = torch.tensor(2.0)
+    model = Reads(lambda x: x * scale)
+    with torch.no_grad():
+        watch(model, torch.zeros(10))
+    assert watch.profile(model).memory == profile(model, torch.zeros(10)).memory == 40 + 40

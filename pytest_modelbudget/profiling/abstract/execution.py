@@ -87,12 +87,14 @@ class AbstractExecution:
         with ExitStack() as stack:
             fuses = self._fuses_attention
             stack.enter_context(fused_kernels(attention=fuses) if self._autograd else internals.below_autograd())
-            twin = self._protection.twin
+            protection = self._protection
             stack.enter_context(
                 AbstractMode(
                     tracker,
                     self._journal,
-                    twin,
+                    protection.twin,
+                    protection.is_foreign,
+                    has_foreign=protection.has_foreign,
                     autograd=self._autograd,
                     fuses_attention=fuses,
                     keeps_floats=self._keeps_floats,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from pytest_modelbudget.profiling.memory import Storage, holder_of
+from pytest_modelbudget.profiling.memory import Storage
+from pytest_modelbudget.profiling.storages import holder_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,6 +41,12 @@ class Entered(NamedTuple):
     """A call of the module with that number began."""
 
     number: int
+
+
+class Found(NamedTuple):
+    """A storage of that many bytes was read which was there before, in nobody's keeping; it follows in the log."""
+
+    size: int
 
 
 Left: TypeAlias = "tuple[torch.Size | tuple[Shape, ...], torch.Size | tuple[Shape, ...]]"
@@ -72,6 +79,12 @@ class Log:
         self.append(Did(operator, works, tuple(sizes), transient))
         self.events += storages
 
+    def read(self, tensor: torch.Tensor, account: Account) -> None:
+        """Note that an operator reads this, unless the call was given it or has made it."""
+        key, size, holder = holder_of(tensor)
+        if size and not account.holds(key) and not any(map(self._is_own, weakref.getweakrefs(holder))):
+            self.events += (Found(size), Storage(holder, self.append))
+
     def _is_own(self, reference: Any) -> bool:
         return type(reference) is Storage and reference.__callback__ == self.append
 
@@ -92,8 +105,11 @@ class Log:
         if not any(type(event) is Storage and event() is not None for event in self.events):
             return
         operator = ""
-        for event in self.events:
+        events = iter(self.events)
+        for event in events:
             if type(event) is Did:
                 operator = event.operator
+            elif type(event) is Found:
+                next(events)
             elif type(event) is Storage and (holder := event()) is not None and holder.device.type == "meta":
                 yield operator

@@ -26,6 +26,7 @@ class Answer(NamedTuple):
         is_alone: whether the output is one tensor with a storage of its own, whose bytes `did` tells.
         made: picks from the output what is new, rather than an operand or a view of one; None: nothing is.
         writes: positions and names of real operands that it writes.
+        reads: whether operands may be what the run was not given, and did not make.
     """
 
     func: Any
@@ -34,6 +35,7 @@ class Answer(NamedTuple):
     is_alone: bool = False
     made: Callable[[Any], tuple[Tensor, ...]] | None = None
     writes: tuple[tuple[int, str], ...] = ()
+    reads: bool = False
 
 
 memo: Memo[Answer] = Memo()

@@ -25,7 +25,7 @@ from pytest_modelbudget.profiling.abstract.verification import check_cost, check
 from pytest_modelbudget.profiling.calls import Work
 from pytest_modelbudget.profiling.costs import total
 from pytest_modelbudget.profiling.made import made_by, picker
-from pytest_modelbudget.profiling.memory import NOWHERE, Account, Storage, storages_bytes
+from pytest_modelbudget.profiling.memory import NOWHERE, Account, Storage
 from pytest_modelbudget.profiling.operands import (
     CPU,
     META,
@@ -38,6 +38,7 @@ from pytest_modelbudget.profiling.operands import (
 )
 from pytest_modelbudget.profiling.recorder import dispatches_itself, work_of
 from pytest_modelbudget.profiling.signature import signature
+from pytest_modelbudget.profiling.storages import storages_bytes
 from pytest_modelbudget.profiling.traffic import effects_of, stored_bytes, total_traffic
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class AbstractMode(TorchDispatchMode):
         tracker: has started already.
         journal: takes note of what is written.
         twin: the meta twin of a parameter that was reached past its module.
+        is_foreign: whether a tensor is neither a twin nor the original of one.
+        has_foreign: whether there are such tensors without data.
         autograd: whether autograd records above this mode.
         fuses_attention: whether scaled dot product attention is one operator.
         keeps_floats: whether floating constants on the CPU are real also where autograd records.
@@ -91,7 +94,9 @@ class AbstractMode(TorchDispatchMode):
         tracker: RunTracker,
         journal: Journal,
         twin: Callable[[Tensor], Tensor],
+        is_foreign: Callable[[Tensor], bool],
         *,
+        has_foreign: bool,
         autograd: bool,
         fuses_attention: bool,
         keeps_floats: bool,
@@ -104,15 +109,19 @@ class AbstractMode(TorchDispatchMode):
         self._journal = journal
         self._tainted = journal.tainted
         self._twin = twin
+        self._is_foreign = is_foreign
+        self._has_foreign = has_foreign
         self._autograd = autograd
         self._floats_abstract = autograd
         """Whether floating tensors are abstract also where they are made: for autograd, and inside of composites."""
         self._fuses_attention = fuses_attention
         self._keeps_floats = keeps_floats
-        self._levels = tuple((kept, fuses_attention, keeps_floats) for kept in (False, True))
+        self._levels = tuple((kept, fuses_attention, keeps_floats, has_foreign) for kept in (False, True))
         """By `_floats_abstract`: answers of one level do not hold at another."""
         self._parts: list[_Parts] = []
         """Of the composite operators that are being taken apart, innermost last."""
+        self._did = False
+        """Whether the latest operator did anything."""
         self._depends_on_values = False
         """Set when an operator runs whose result must not be remembered for other values of the same shape."""
 
@@ -139,7 +148,7 @@ class AbstractMode(TorchDispatchMode):
             except TypeError:  # a symbol among the numbers
                 answer = key = None
             if answer is not None:
-                _, make, did, is_alone, made, writes = answer
+                _, make, did, is_alone, made, writes, reads = answer
                 if writes:
                     self._before_writes(writes, args, kwargs or {})
                 output = make(args, kwargs)
@@ -154,12 +163,28 @@ class AbstractMode(TorchDispatchMode):
                         self._log(did)
                     else:
                         self._tracker.book_running(did.works, made(output), did.operator, did.transient)
+                    if reads and not self._parts:
+                        self._read(args, kwargs or {})
                 if memo.verify:
                     self._check(func, args, kwargs or {}, output, () if did is None else did.works)
                 return output
         if isinstance(func, internals.HigherOrderOperator):
             return self._higher_order(func, args, kwargs or {})
-        return self._work_out(func, args, kwargs or {}, key)
+        self._did = False
+        output = self._work_out(func, args, kwargs or {}, key)
+        if self._did and not self._parts:
+            self._read(args, kwargs or {})
+        return output
+
+    def _read(self, args: Args, kwargs: Kwargs) -> None:
+        """Tell of operands that were there before the run, in a closure or a plain attribute, unless single numbers."""
+        for tensor in tensors(args, kwargs):
+            if (not tensor.is_meta or self._has_foreign) and tensor.dim() and self._is_foreign(tensor):
+                self._tracker.book_reading(tensor)
+
+    def _may_read_foreign(self, key: Key) -> bool:
+        """Whether there are real tensors among the operands, which a signature names by their class."""
+        return self._has_foreign or Tensor in key or torch.nn.Parameter in key
 
     # -- the kinds of operators ---------------------------------------------------------------------------------
 
@@ -191,7 +216,8 @@ class AbstractMode(TorchDispatchMode):
         told = traits(func)
         if told.needs_values:
             self._depends_on_values = True
-        self._before_writes(told.writes, args, kwargs, told.changes_shape)
+        if func is not _DETACH:  # of each literal, too, which the journal would keep
+            self._before_writes(told.writes, args, kwargs, told.changes_shape)
         run = constants.computation(func)
         if internals.has_composite_kernel(func):
             found = self._take_apart(func, *on_device(func, args, kwargs, CPU))
@@ -199,7 +225,7 @@ class AbstractMode(TorchDispatchMode):
             found = self._found(func, args, kwargs, run(args, kwargs), depends=told.needs_values)
         self._book(func._schema.name, found.works, found.made, found.transient)
         if key is not None and not told.changes_shape and not found.depends and _is_real(found.output):
-            memo.remember(key, _answer(func, run, found, told.writes))
+            memo.remember(key, _answer(func, run, found, told.writes, reads=self._may_read_foreign(key)))
         return found.output
 
     def _before_writes(
@@ -242,7 +268,7 @@ class AbstractMode(TorchDispatchMode):
     def _remember(self, func: Any, key: Key, args: Args, kwargs: Kwargs, found: _Found) -> None:
         make = recipe(args, kwargs, found.output)
         if make is not None:
-            memo.remember(key, _answer(func, make, found))
+            memo.remember(key, _answer(func, make, found, reads=self._may_read_foreign(key)))
 
     def _is_leaving(self, func: Any, args: Args, kwargs: Kwargs) -> bool:
         """Whether data is about to be read without an operator: `tolist` and `numpy` come by here for the last time."""
@@ -284,7 +310,7 @@ class AbstractMode(TorchDispatchMode):
             if not tensor.is_meta:
                 self._journal.taint(tensor)
         if told.changes_shape:
-            if func is torch.ops.aten.detach_.default and key is not None and not self._floats_abstract:
+            if func is _DETACH and key is not None and not self._floats_abstract:
                 memo.remember(key, Answer(func, handed_on(0)))  # nothing is recorded
             return self._reshape(func, args, kwargs)
         meta_args, meta_kwargs = replaced(args, _without_generator(kwargs), as_meta)
@@ -367,15 +393,17 @@ class AbstractMode(TorchDispatchMode):
         return () if work is None else (work,)
 
     def _found(self, func: Any, args: Args, kwargs: Kwargs, output: Any, *, depends: bool) -> _Found:
-        works = self._works(func, args, kwargs, output)
-        return _Found(output, works, made_by(args, kwargs, output), depends=depends)
+        effects = effects_of(func, args, kwargs, output)
+        work = work_of(func, args, kwargs, output, effects.traffic)
+        return _Found(output, () if work is None else (work,), effects.made, depends=depends)
 
     def _book(self, operator: str, works: tuple[Work, ...], made: tuple[Tensor, ...] = (), transient: int = 0) -> None:
+        self._did = bool(works or made or transient)
         if self._parts:
             parts = self._parts[-1]
             parts.works.extend(works)
             parts.memory.made(made, NOWHERE, transient=transient)
-        elif works or made or transient:
+        elif self._did:
             self._tracker.book_running(works, made, operator, transient)
 
     def _check(self, func: Any, args: Args, kwargs: Kwargs, output: Any, works: tuple[Work, ...]) -> None:
@@ -384,13 +412,13 @@ class AbstractMode(TorchDispatchMode):
             check_cost(func, self._works(func, args, kwargs, output), works)
 
 
-def _answer(func: Any, make: Make, found: _Found, writes: tuple[tuple[int, str], ...] = ()) -> Answer:
+def _answer(func: Any, make: Make, found: _Found, writes: tuple[tuple[int, str], ...] = (), *, reads: bool) -> Answer:
     size = _own_bytes(found)
     sizes = () if size is None else (size,)
     did = Did(func._schema.name, found.works, sizes, found.transient)
     does_anything = found.works or found.made or found.transient
     return Answer(
-        func, make, did if does_anything else None, size is not None, picker(found.output, found.made), writes
+        func, make, did if does_anything else None, size is not None, picker(found.output, found.made), writes, reads
     )
 
 
@@ -408,6 +436,7 @@ def _own_bytes(found: _Found) -> int | None:
 _recall = memo.get
 _COPY = torch.ops.aten.clone.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_DETACH = torch.ops.aten.detach_.default
 _DYNAMO = "torch._dynamo"
 # `tolist` and `numpy(force=True)` ask for them, also where nothing is pending; nobody else does on real numbers.
 _BEFORE_READING = frozenset({torch.ops.aten.resolve_conj.default, torch.ops.aten.resolve_neg.default})

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.operands import CPU, META
-from pytest_modelbudget.profiling.parameters import UninitializedModelError
+from pytest_modelbudget.profiling.parameters import UninitializedModelError, paths_of
+from pytest_modelbudget.profiling.storages import holder_of, storages_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,6 +54,13 @@ class Protection:
         self._empty: list[Any] = []
         self._families: dict[type, type | None] = {}
         self._attributes: list[tuple[Any, type, dict[str, Any]]] = []
+        self._reached = 0
+        """How many modules the models hold, wherever."""
+        self._registered = {*map(id, self._models)}
+        """Those that are parts of others."""
+        self._holds_without_data = False
+        """Whether there are tensors on meta in plain attributes."""
+        self._own: set[int] | None = None
         self._plans: dict[tuple[type, ...], _Plan] = {}
         """By the classes of a module's attributes: where to look for what it holds."""
 
@@ -129,6 +137,23 @@ class Protection:
             self._seen[id(tensor)] = tensor
         return twin
 
+    @property
+    def has_foreign(self) -> bool:
+        """Whether what the models hold has tensors without data that are none of their parameters and buffers."""
+        return self._holds_without_data or self._reached > len(self._registered - {id(None)})
+
+    def is_foreign(self, tensor: Tensor) -> bool:
+        """Whether a tensor is no parameter or buffer of the models: neither a twin nor an original."""
+        if self._own is None:
+            parts = [part for model in self._models for _, part in paths_of(model)]
+            tables = {id(table) for part in parts for table in (part._parameters, part._buffers)}
+            originals = (content for table, content in self._filled if id(table) in tables)
+            twins = (table for part in parts for table in (part._parameters, part._buffers))
+            self._own = storages_of(
+                tensor for table in (*originals, *twins) for tensor in table.values() if tensor is not None
+            )
+        return holder_of(tensor)[0] not in self._own
+
     # -- what a model holds -------------------------------------------------------------------------------------
 
     def _note(self, values: Iterable[Any], tables: list[Any]) -> None:
@@ -144,6 +169,7 @@ class Protection:
             except KeyError:
                 family = self._families[kind] = _family(kind)
             if family is None:
+                self._holds_without_data |= isinstance(value, Tensor) and value.is_meta
                 continue
             self._seen[id(value)] = value
             if family is nn.Module:
@@ -163,6 +189,9 @@ class Protection:
     def _note_module(self, module: nn.Module, tables: list[Any], pending: list[Any]) -> None:
         attributes = module.__dict__
         self._attributes.append((module, type(module), attributes.copy()))
+        self._reached += 1
+        if children := attributes.get("_modules"):
+            self._registered.update(map(id, children.values()))
         values = (*attributes.values(),)
         kinds = (*map(type, values),)
         plan = self._plans.get(kinds)
@@ -187,6 +216,7 @@ class Protection:
 
     def _note_script(self, script: torch.jit.ScriptModule, tables: list[Any]) -> None:
         """Its parts hold their tensors in C++, behind tables whose entries can be replaced but not removed."""
+        self._reached += 1
         for module in script.modules():
             self._seen[id(module)] = module
             for table in (module._parameters, module._buffers):

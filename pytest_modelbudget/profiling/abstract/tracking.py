@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Size, Tensor
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.abstract.log import Did, Entered, Log
+from pytest_modelbudget.profiling.abstract.log import Did, Entered, Found, Log
 from pytest_modelbudget.profiling.calls import Entry
-from pytest_modelbudget.profiling.memory import Holding, Storage
+from pytest_modelbudget.profiling.memory import Storage
 from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.shapes import shapes_of
+from pytest_modelbudget.profiling.storages import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,9 +78,17 @@ class RunTracker(ModuleTracker):
             self.book(work, frame)
         self.book(None, frame, made, operator, transient)
 
+    def book_reading(self, tensor: torch.Tensor) -> None:
+        """An operator of the innermost open call reads what neither is a twin nor, perhaps, known otherwise."""
+        if self._open and not self.paused:
+            self._open[-1].call.memory.read((tensor,))
+
     def will_hold(self, number: int, parameters: int, buffers: int) -> None:
         """Twins hold as much as their originals, and no operator makes one."""
         self._holdings[number] = self.edition, Holding(parameters, buffers, frozenset(), complete=True)
+
+    def _holds_now(self, number: int) -> Holding:
+        return self._holdings[number][1]  # of the originals, whatever the run sets in twins
 
     def read(self) -> None:
         """See that all that has happened is sorted into calls."""
@@ -135,6 +144,14 @@ class LoggingTracker(RunTracker):
         else:
             self.read()
             super().book_running(works, made, operator, transient)
+
+    def book_reading(self, tensor: torch.Tensor) -> None:
+        """As of any run."""
+        if self.logged and not self.paused:
+            self.log.read(tensor, self._open[0].call.memory)
+        else:
+            self.read()
+            super().book_reading(tensor)
 
     def returned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The outermost call is over."""
@@ -198,6 +215,9 @@ class LoggingTracker(RunTracker):
                     entry.call.memory.born(made, (entry.path, operator), entry.is_recomputed, transient)
             elif kind is Storage:
                 event.account.died(event.facts)
+            elif kind is Found:
+                storage = next(following)
+                stack[-1].call.memory.found(storage, id(storage), event.size)
             elif kind is Entered:
                 number, parent = event.number, stack[-1]
                 module = self.numbers.module(number)
