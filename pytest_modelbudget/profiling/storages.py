@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.packed import holds_packed, packed_in
-from pytest_modelbudget.profiling.parameters import paths_of
-from pytest_modelbudget.profiling.traffic import inner_tensors, stored_bytes
+from pytest_modelbudget.profiling.parameters import modules_of
+from pytest_modelbudget.profiling.traffic import PLAIN, inner_tensors, stored_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -61,20 +61,21 @@ class Holding(NamedTuple):
 
 def holding_of(module: torch.nn.Module) -> Holding:
     """What a module holds, each storage once and whole: it is alive as long as a part of it is used."""
-    parts = {id(part): part for _, part in paths_of(module)}.values()
+    parts = modules_of(module)
     seen: set[int] = set()
     sizes = []
     complete = True
     for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
         total = 0
-        for tensor in parts_of(tensor for table in tables for tensor in table.values() if tensor is not None):
+        for tensor in [tensor for table in tables for tensor in table.values() if tensor is not None]:
             if isinstance(tensor, internals.UninitializedTensorMixin):
                 complete = False
                 continue
-            key, size, _ = holder_of(tensor)
-            if key not in seen:
-                seen.add(key)
-                total += size
+            for part in (tensor,) if type(tensor) in PLAIN else parts_of((tensor,)):
+                key, size, _ = holder_of(part)
+                if key not in seen:
+                    seen.add(key)
+                    total += size
         sizes.append(total)
     parameters, buffers = sizes
     parameters += sum(tensor.nbytes for part in parts if holds_packed(part) for tensor in packed_in(part))

@@ -179,14 +179,15 @@ def stored_bytes(tensor: Tensor) -> int:
 
 def inner_tensors(tensor: Tensor) -> list[Tensor]:
     """The tensors that a tensor of a subclass wraps; none where it is a plain one."""
-    if type(tensor) in _PLAIN or not hasattr(tensor, "__tensor_flatten__"):
+    if type(tensor) in PLAIN or not hasattr(tensor, "__tensor_flatten__"):
         return []
     names, _ = tensor.__tensor_flatten__()
     parts = (getattr(tensor, name) for name in names)
     return [part for part in parts if isinstance(part, Tensor)]  # a DTensor also names its mesh
 
 
-_PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
+PLAIN = frozenset({Tensor, torch.nn.Parameter, torch.nn.Buffer})
+"""Classes of tensors that wrap no others."""
 
 
 def _plan(func: Any) -> _Plan:
