@@ -19,7 +19,7 @@ from pytest_modelbudget.profiling.copies import UncopyableModelError
 from pytest_modelbudget.profiling.devices import DeviceUnavailableError, NoClockError, check_clock, resolve
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, has_weights
-from pytest_modelbudget.profiling.run import repeat, timed
+from pytest_modelbudget.profiling.run import NoBackwardError, repeat, timed
 from pytest_modelbudget.profiling.specification import Specification, UnrepeatableCallError, specify
 
 if TYPE_CHECKING:
@@ -175,6 +175,10 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         return profiles
     except (NoClockError, UncopyableModelError, DeviceUnavailableError) as error:
         raise SubjectError(str(error), invalid=True) from error
+    except NoBackwardError as error:
+        raise SubjectError(
+            f"{type(model).__name__}: {error}: limit its forward pass alone (max_flops), or let a parameter require grad"
+        ) from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
     except DataDependentError as error:  # says where, why and what to do

@@ -108,3 +108,27 @@ def test_it(model):
         )
         result.stdout.fnmatch_lines(['*measure them with device="cpu"*'])
     jsonschema.validate(json.loads((pytester.path / "r.json").read_text()), schema())
+
+
+def test_a_frozen_model_has_no_backward_pass(pytester: pytest.Pytester) -> None:
+    """A mark on it fails and says what to write; a limit for many tests lists it as not measured."""
+    pytester.makepyfile(
+        HEADER
+        + """
+@pytest.mark.max_training_flops("1k")
+def test_marked(model):
+    model.requires_grad_(False)(batch())
+
+@pytest.mark.max_training_flops("1k")
+class TestInherited:
+    def test_frozen(self, model):
+        model.requires_grad_(False)(batch())
+
+    def test_trainable(self, model):
+        model(batch())
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio", "-v")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*there is no backward pass: * limit its forward pass alone (max_flops)*"])
+    result.stdout.fnmatch_lines(["*TestInherited::test_frozen  Linear", "*training_flops  - / 1 KFLOPs *not measured*"])

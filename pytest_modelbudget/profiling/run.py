@@ -45,6 +45,10 @@ class UnseenWorkError(RuntimeError):
     """A part of the work ran where it could not be seen."""
 
 
+class NoBackwardError(ValueError):
+    """A backward pass was asked for, and nothing that the model returned requires grad."""
+
+
 def profile(
     model: nn.Module,
     args: Any = (),
@@ -87,6 +91,7 @@ def profile(
         UncopyableModelError: on a real device, the model cannot be copied.
         DataDependentError: on `meta`, the model looks at values that depend on weights or floating inputs.
         ShardedModelError: the model is sharded by FSDP.
+        NoBackwardError: with `backward`, no output requires grad.
         UnseenWorkError: the model calls its parts in threads of its own.
 
     And whatever the model itself raises.
@@ -340,7 +345,7 @@ def _backward(output: Any) -> None:
     sums = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
     losses = [total.real if total.is_complex() else total for total in sums]
     if not losses:
-        raise ValueError(
+        raise NoBackwardError(
             "there is no backward pass: no output requires grad (its parameters are frozen, or it holds integers)"
         )
     torch.autograd.backward(losses)
