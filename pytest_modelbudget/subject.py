@@ -411,6 +411,8 @@ class Subjects:
             )
         distinct: dict[tuple[Any, ...], tuple[Call, int]] = {}
         parts: list[tuple[nn.Module, Specification]] = []
+        is_alone = True
+        """Whether no part was given what another part, or a method around it, made."""
         for call in observation.tracker.calls:
             whole = observation.unwrapped(call.module) == subject.number
             if call.tree is None or not (whole or observation.contains(subject.number, call.module)):
@@ -425,7 +427,14 @@ class Subjects:
                 first, count = distinct.get((call.tree, call.inputs), (call, 0))
                 distinct[call.tree, call.inputs] = first, count + 1
             else:
+                is_alone &= not (parts or any(observation.contains(subject.number, around) for around in call.selves))
                 parts.append((self._module(call.module), call.specification))
+        if how.backward and not is_alone and not all(specification.grad for _, specification in parts):
+            raise SubjectError(
+                f"parts of {type(model).__name__} were called without gradients, outside a call of the model, so that "
+                "nobody can tell what a backward pass does between them: call the model itself, or run the backward "
+                "pass in the test"
+            )
         profiles: list[tuple[Profile, int]] = []
         for call, count in distinct.values():
             again = [(self._module(call.module), call.specification)]

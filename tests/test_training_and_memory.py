@@ -132,3 +132,65 @@ class TestInherited:
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["*there is no backward pass: * limit its forward pass alone (max_flops)*"])
     result.stdout.fnmatch_lines(["*TestInherited::test_frozen  Linear", "*training_flops  - / 1 KFLOPs *not measured*"])
+
+
+CHAIN = """
+class Chain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(16, 16) for _ in range(6))
+        self.relu = nn.ReLU()
+
+    def forward(self, x):
+        return self.encode(x)
+
+    def encode(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return self.relu(x)
+
+@pytest.fixture
+def chain():
+    return Chain()
+
+x = torch.zeros(8, 16)
+"""
+# Forward 6 layers of 2 x 8 x 16 x 16 FLOPs; backward as much for each weight and for each input but the first.
+BACKWARD = 11 * 4096
+
+
+@pytest.mark.parametrize("off", [0, 1])
+@pytest.mark.parametrize("how", ["chain(x)", "chain.encode(x)"])
+def test_a_backward_pass_through_parts_that_were_called_with_gradients(
+    how: str, off: int, pytester: pytest.Pytester
+) -> None:
+    test = f"@pytest.mark.max_backward_flops({BACKWARD - off})\ndef test_it(chain): {how}"
+    pytester.makepyfile(HEADER + CHAIN + test)
+    pytester.runpytest_inprocess("-p", "no:asyncio").assert_outcomes(**{"failed" if off else "passed": 1})
+
+
+def test_without_gradients_nobody_knows_what_goes_back_between_parts(pytester: pytest.Pytester) -> None:
+    """They would be repeated one by one, each as if it were the first, and count 6 of 11."""
+    pytester.makepyfile(
+        HEADER
+        + CHAIN
+        + f"""
+@pytest.mark.max_backward_flops({BACKWARD})
+@torch.no_grad()
+def test_method(chain): chain.encode(x)
+
+@pytest.mark.max_backward_flops({BACKWARD})
+@torch.no_grad()
+def test_parts(chain): chain.layers[1](chain.layers[0](x))
+
+@pytest.mark.max_backward_flops(4096)
+@torch.no_grad()
+def test_one_part(chain): chain.layers[0](x)
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=2, passed=1)
+    said = (
+        "*parts of Chain were called without gradients, *: call the model itself, or run the backward pass in the test"
+    )
+    result.stdout.fnmatch_lines([said, said])

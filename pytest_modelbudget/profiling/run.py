@@ -48,6 +48,11 @@ class UnseenWorkError(RuntimeError):
 class NoBackwardError(ValueError):
     """A backward pass was asked for, and nothing that the model returned requires grad."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no backward pass: no output requires grad (its parameters are frozen, or it holds integers)"
+        )
+
 
 def profile(
     model: nn.Module,
@@ -257,6 +262,7 @@ def _abstractly(
         fuses_attention=attention == "fused",
         keeps_floats=keeps_floats,
     ) as execution:
+        went_back = False
         for module, specification in calls:
             _set_flags(module, specification)
             args, kwargs = realize(specification, torch.device("meta"), integers=torch.device("cpu"))
@@ -266,9 +272,11 @@ def _abstractly(
             ):
                 output = _exhausted(module(*args, **kwargs))
                 if backward:
-                    _backward(output)
+                    went_back |= _backward(output)
                 del output
         del args, kwargs
+        if backward and not went_back:
+            raise NoBackwardError
     return observation, number, _said(execution.leftovers())
 
 
@@ -280,6 +288,7 @@ def _for_real(
     originals = [model, *(module for module, _ in calls)]
     modules = copied(originals, where)  # in one go: parts stay parts
     with same_defaults(), _same_random_numbers(), allocator_peak(where) as peak:
+        went_back = False
         for module, (_, specification) in zip(modules[1:], calls, strict=True):
             _set_flags(module, specification)
             args, kwargs = realize(specification, where)
@@ -290,7 +299,9 @@ def _for_real(
                 stack.enter_context(observation.under(sys._getframe()))
                 output = _exhausted(module(*args, **kwargs))
                 if backward:
-                    _backward(output)
+                    went_back |= _backward(output)
+        if backward and not went_back:
+            raise NoBackwardError
         allocated = peak()
     return observation, observation.look_at(modules[0]), allocated
 
@@ -341,14 +352,13 @@ def _set_flags(module: nn.Module, specification: Specification) -> None:
             part.training = training
 
 
-def _backward(output: Any) -> None:
+def _backward(output: Any) -> bool:
+    """Run the backward pass from the sum of all outputs, if there is one."""
     sums = [tensor.sum() for tensor in tensors_of(output) if tensor.requires_grad]
     losses = [total.real if total.is_complex() else total for total in sums]
-    if not losses:
-        raise NoBackwardError(
-            "there is no backward pass: no output requires grad (its parameters are frozen, or it holds integers)"
-        )
-    torch.autograd.backward(losses)
+    if losses:
+        torch.autograd.backward(losses)
+    return bool(losses)
 
 
 @contextmanager
