@@ -176,8 +176,9 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
     except (NoClockError, UncopyableModelError, DeviceUnavailableError) as error:
         raise SubjectError(str(error), invalid=True) from error
     except NoBackwardError as error:
+        name = type(model).__name__
         raise SubjectError(
-            f"{type(model).__name__}: {error}: limit its forward pass alone (max_flops), or let a parameter require grad"
+            f"{name}: {error}: limit its forward pass alone (max_flops), or train a parameter"
         ) from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
