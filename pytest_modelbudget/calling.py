@@ -177,9 +177,7 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         raise SubjectError(str(error), invalid=True) from error
     except NoBackwardError as error:
         name = type(model).__name__
-        raise SubjectError(
-            f"{name}: {error}: limit its forward pass alone (max_flops), or train a parameter"
-        ) from error
+        raise SubjectError(f"{name}: {error}: limit its forward pass alone, or train a parameter") from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
     except DataDependentError as error:  # says where, why and what to do

@@ -427,7 +427,8 @@ class Subjects:
                 first, count = distinct.get((call.tree, call.inputs), (call, 0))
                 distinct[call.tree, call.inputs] = first, count + 1
             else:
-                is_alone &= not (parts or any(observation.contains(subject.number, around) for around in call.selves))
+                methods = {*call.selves} - {call.module}
+                is_alone &= not (parts or any(observation.contains(subject.number, around) for around in methods))
                 parts.append((self._module(call.module), call.specification))
         if how.backward and not is_alone and not all(specification.grad for _, specification in parts):
             raise SubjectError(

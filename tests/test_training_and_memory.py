@@ -130,7 +130,7 @@ class TestInherited:
     )
     result = pytester.runpytest_inprocess("-p", "no:asyncio", "-v")
     result.assert_outcomes(passed=2, failed=1)
-    result.stdout.fnmatch_lines(["*there is no backward pass: * limit its forward pass alone (max_flops)*"])
+    result.stdout.fnmatch_lines(["*there is no backward pass: * limit its forward pass alone, or*"])
     result.stdout.fnmatch_lines(["*TestInherited::test_frozen  Linear", "*training_flops  - / 1 KFLOPs *not measured*"])
 
 
@@ -190,7 +190,5 @@ def test_one_part(chain): chain.layers[0](x)
     )
     result = pytester.runpytest_inprocess("-p", "no:asyncio")
     result.assert_outcomes(failed=2, passed=1)
-    said = (
-        "*parts of Chain were called without gradients, *: call the model itself, or run the backward pass in the test"
-    )
+    said = "*parts of Chain were called without gradients, *: call the model itself, or run the backward pass in the*"
     result.stdout.fnmatch_lines([said, said])
