@@ -128,10 +128,12 @@ def judge_test(
     others: Iterable[Verdict] = (),
     *,
     runs_models: bool = True,
+    raised: bool = False,
 ) -> None:
     """Judge every limit against what was observed; `others` are verdicts that stand beside them.
 
     `runs_models`: whether models that were not called are run, as a test without a call asks for.
+    `raised`: whether what was observed ended early, so that what was not measured is no surprise.
 
     Raises:
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
@@ -142,6 +144,13 @@ def judge_test(
     if settings.observe_all:
         result_of(item).profiles += _overview(observation, subjects, settings, strays)
     verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
+    if raised:
+        verdicts = [
+            replace(verdict, outcome=Outcome.INCOMPLETE, reason="the block raised before anything was measured")
+            if verdict.outcome is Outcome.NOT_MEASURED
+            else verdict
+            for verdict in verdicts
+        ]
     settle(item, [*(_noted(verdict, strays) for verdict in verdicts), *others])
 
 

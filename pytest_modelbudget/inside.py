@@ -119,7 +119,8 @@ class ModelBudget:
         """Judge the model calls in a `with` block: `with modelbudget.limit(flops="8G"): …`, in loops and subtests.
 
         Raises:
-            BudgetExceeded: when the block ends, as `check`; also when nothing was measured in it.
+            BudgetExceeded: when the block ends, as `check`; also when nothing was measured in it. Where the block itself
+                raises an Exception, what was measured until then is judged.
             TypeError: a keyword is unknown.
             ValueError: a limit is malformed.
         """
@@ -155,7 +156,7 @@ class _Block(contextlib.AbstractContextManager[None]):
     def __init__(self, within: ModelBudget, written: dict[str, Any]) -> None:
         self._within = within
         self._written = written
-        self._judge: Callable[[], None] | None = None
+        self._judge: Callable[..., None] | None = None
         self._observed = contextlib.ExitStack()
 
     def __enter__(self) -> None:
@@ -174,8 +175,9 @@ class _Block(contextlib.AbstractContextManager[None]):
     def __exit__(self, *raised: Any) -> None:
         __tracebackhide__ = True
         self._observed.__exit__(*raised)
-        if self._judge is not None and raised[0] is None:
-            self._judge()
+        # What is no Exception skips, fails or stops the test.
+        if self._judge is not None and (raised[0] is None or issubclass(raised[0], Exception)):
+            self._judge(raised=raised[0] is not None)
 
 
 def _user_frame() -> FrameType:

@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
             dest=key,
             type=_argument(option.parse),
             metavar=option.metavar,
-            help=option.help,
+            help=option.help.replace("%", "%%"),
         )
         parser.addini(key, option.help, default=None)
     parser.addini(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import ANY_DEVICE, Entry, Key
 from pytest_modelbudget.budget import Per, Source
-from pytest_modelbudget.limits import LimitError, limits_of
+from pytest_modelbudget.limits import LimitError, limits_of, near
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.update import Update, same_convention
@@ -61,6 +61,29 @@ def growth_limits(
     )
 
 
+def growth_of(text: str) -> dict[str, str]:
+    """What `max_growth` is given by `1%, memory=5%`: `limit`, and metrics by name.
+
+    Raises:
+        ValueError: it is not so written.
+    """
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, percent = map(str.strip, part.rpartition("="))
+        if equals and name not in METRICS:
+            raise LimitError(f"{name!r} is no metric{near(name, METRICS)}; write e.g. 1%, memory=5%")
+        if equals and not holds_still(METRICS[name]):
+            raise LimitError(no_growth_of(name))
+        if (name or "limit") in found:
+            raise LimitError(f"{text!r} limits {name or 'growth'} twice")
+        try:
+            quantity.parse_percent(percent)
+        except ValueError:
+            raise LimitError(f"{part.strip()!r} is no percentage; write e.g. 1%, or 1%, memory=5%") from None
+        found[name or "limit"] = percent
+    return found
+
+
 def holds_still(metric: Metric) -> bool:
     """Whether a figure can be held against one of another day."""
     return metric.source is not Origin.CLOCK
@@ -80,7 +103,7 @@ def suite_limits(settings: Settings, location: str) -> tuple[Limit, ...]:
     if settings.max_growth is None:
         return ()
     source = Source(f"modelbudget_max_growth = {settings.max_growth}", location, direct=False, everywhere=True)
-    return growth_limits({"limit": settings.max_growth}, settings, source)
+    return growth_limits(growth_of(settings.max_growth), settings, source)
 
 
 class Versions(NamedTuple):

@@ -31,7 +31,7 @@ class Settings(NamedTuple):
         attention: which kernel memory and traffic of an abstract run are those of: `fused` or `math`.
         inputs: the fixture with what models are called with where neither test nor mark says.
         baseline: the file; a relative path starts at the rootdir.
-        max_growth: how much every observed test may grow over the baseline, as it is written: `1%`.
+        max_growth: how much every observed test may grow over the baseline, as it is written: `1%, memory=5%`.
         update: what this run may change in the baseline.
         update_refused: why the update that was asked for does not happen.
         dry_run: only say what an update would change.
@@ -232,7 +232,9 @@ def _parse_path(text: str) -> Path:
 def _parse_max_growth(text: str) -> str:
     # The exact value is computed where something is measured: fractions cost every start of pytest half a millisecond.
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?\s*%", text.strip(), re.ASCII) is None:
-        raise ValueError(f"{text!r} is no percentage; write e.g. 1%")
+        from pytest_modelbudget.relative import growth_of
+
+        growth_of(text)
     return text.strip()
 
 
@@ -312,7 +314,8 @@ OPTIONS = (
         "max_growth",
         _parse_max_growth,
         "PERCENT",
-        "how much the parameters and FLOPs of every observed test may grow over the baseline, in percent",
+        "how much the parameters and FLOPs of every observed test may grow over the baseline, in percent; and other "
+        "metrics by name: 1%, memory=5%",
     ),
 )
 

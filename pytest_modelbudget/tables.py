@@ -13,9 +13,10 @@ from pytest_modelbudget.budget import Limit, Source
 from pytest_modelbudget.limits import KEYWORDS, LimitError, limits_of, near
 from pytest_modelbudget.marks import unknown_fixture
 from pytest_modelbudget.metrics import METRICS
+from pytest_modelbudget.relative import growth_limits, growth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pytest_modelbudget.settings import Settings
@@ -171,11 +172,9 @@ def _table(table: dict[str, Any], where: str, settings: Settings) -> Table:
             except ValueError as error:
                 raise pytest.UsageError(f"{where}.{mark}: {error}") from None
     if "max_growth" in table:
-        from pytest_modelbudget.relative import growth_limits
-
         try:
             limits += growth_limits(
-                {"limit": _limit(table["max_growth"])},
+                _growth(table["max_growth"]),
                 settings,
                 Source(f"{where}.max_growth", file, direct=False),
                 **keywords,
@@ -201,6 +200,17 @@ def _limit(written: object) -> object:
     if isinstance(written, str) and written.strip().lower() == _LIFTED:
         raise LimitError(f'{written!r} is not a limit; write "{_LIFTED}" to lift those of earlier tables')
     return written
+
+
+def _growth(written: object) -> Mapping[str, object]:
+    """What a mark would be given by `"1%"`, `"1%, memory=5%"` or `{memory = "5%"}`."""
+    if isinstance(written, dict):
+        for name in written:
+            if name not in METRICS:
+                raise LimitError(f'{name!r} is no metric{near(name, METRICS)}; write e.g. {{memory = "5%"}}')
+        return {name: _limit(share) for name, share in written.items()}
+    limit = _limit(written)
+    return growth_of(limit) if isinstance(limit, str) else {"limit": limit}
 
 
 _LIFTED = "none"

@@ -124,6 +124,21 @@ def test_raising(modelbudget):
     with modelbudget.limit(macs=1):
         Net()(batch())
         raise ValueError("own words")
+def test_raising_within(modelbudget):
+    with modelbudget.limit(macs=96):
+        Net()(batch())
+        raise ValueError("own words")
+def test_caught(modelbudget):
+    with pytest.raises(ValueError), modelbudget.limit(macs=1):
+        Net()(batch())
+        raise ValueError
+def test_raising_first(modelbudget):
+    with pytest.raises(ValueError), modelbudget.limit(macs=1):
+        raise ValueError
+def test_skipping(modelbudget):
+    with modelbudget.limit(macs=1):
+        Net()(batch())
+        pytest.skip("not today")
 def test_stack(modelbudget):
     with ExitStack() as stack:
         stack.enter_context(modelbudget.limit(macs=95))
@@ -147,9 +162,15 @@ def test_fixture(modelbudget, net):
     assert run.measured("test_loop") == [("Net", "144 MACs")]  # one row, of the closest
     assert run.headline("test_nothing").startswith("max_macs: nothing was measured: ")
     assert run.measured("test_part") == [("Net", "64 MACs")]
-    assert "ValueError: own words" in run.failure("test_raising")
-    assert "max_macs" not in run.headline("test_raising")
-    assert "at test_it.py:30" in run.failure("test_stack")
+    # What the block raised is told beside what was exceeded until then, and nobody who expects it hides that.
+    exceeded = "max_macs: Net 96 MACs > 1 MACs (+9500.0 %) for 2x4"
+    assert run.failure("test_raising").startswith("own words\n\nDuring handling of the above exception, ")
+    assert exceeded in run.failure("test_raising")
+    assert run.headline("test_raising_within") == "own words"
+    assert run.headline("test_caught") == exceeded
+    assert [verdict["outcome"] for verdict in run.verdicts("test_raising_first")] == ["incomplete"]
+    assert [run.outcomes[name] for name in ("test_raising_first", "test_skipping")] == ["passed", "skipped"]
+    assert "at test_it.py:46" in run.failure("test_stack")
     assert run.measured("test_nested") == [("Net", "96 MACs"), ("Net", "144 MACs")]  # the inner block ends first
     assert run.measured("test_fixture") == [("net.head (Linear)", "32 MACs")]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 
 from pytest_modelbudget.metrics import METRICS
@@ -106,6 +108,10 @@ BAD = [
     ('tests = "*"', f'{KEY}: no limit; write e.g. max_params = "26M"'),
     ('tests = "*"\nmax_flops = "ten"', f"{KEY}.max_flops: 'ten' is not a quantity; write e.g. \"4 GFLOPs\""),
     ('tests = "*"\nmax_flops = "None"', f"{KEY}.max_flops: 'None' is not a limit; write \"none\" to lift *"),
+    ('tests = "*"\nmax_growth = {memry = "5%"}', f"{KEY}.max_growth: 'memry' is no metric; did you mean 'memory'?*"),
+    ('tests = "*"\nmax_growth = {latency = "5%"}', f"{KEY}.max_growth: latency differs from run to run *"),
+    ('tests = "*"\nmax_growth = "1%, latency=5%"', f"{KEY}.max_growth: latency differs from run to run *"),
+    ('tests = "*"\nmax_growth = {memory = "5"}', f"{KEY}.max_growth: '5' is no percentage; write \"5%\""),
     ('tests = "*"\nmax_growth = "None"', f"{KEY}.max_growth: 'None' is not a limit; write \"none\" to lift *"),
     ('tests = "*"\nmax_flops = true', f"{KEY}.max_flops: True is not a quantity; *"),
     ('tests = "*"\nmax_flops = -1', f"{KEY}.max_flops: -1 is negative; *"),
@@ -327,6 +333,43 @@ def test_every_limit_can_be_lifted(tmp_path, mark):
     names = ["params", "flops"] if mark == "max_growth" else [mark.removeprefix("max_")]
     assert [(limit.metric.name, limit.value) for limit in limits] == [(name, None) for name in names]
     assert all(limit.relative == (mark == "max_growth") for limit in limits)
+
+
+GROWTH = {"params": Fraction(1, 100), "flops": Fraction(1, 100), "memory": Fraction(5, 100)}
+
+
+@pytest.mark.parametrize(
+    ("written", "metrics"),
+    [
+        ('"1%"', ["params", "flops"]),
+        ('"1%, memory=5%"', ["params", "flops", "memory"]),
+        ('"memory = 5%"', ["memory"]),
+        ('{memory = "5%"}', ["memory"]),
+        ('{params = "1%", memory = "5%"}', ["params", "memory"]),
+    ],
+)
+def test_growth_of_any_metric_is_limited_by_its_name(tmp_path, written, metrics):
+    text = f'[[budgets]]\ntests = "*"\nmax_growth = {written}\n'
+    tmp_path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
+    ((*limits,),) = [table.limits for table in load(tmp_path, Settings())]
+    assert {limit.metric.name: limit.value for limit in limits} == {metric: GROWTH[metric] for metric in metrics}
+    assert all(limit.relative for limit in limits)
+
+
+@pytest.mark.parametrize("way", ["key", "table"])
+def test_the_memory_of_a_suite_is_held_to_growth(suite, way):
+    """A layer in double precision has the same parameters and FLOPs."""
+    args = ["--modelbudget", "--modelbudget-max-growth=1%, memory=5%"]
+    if way == "table":
+        args = []
+        text = '[[budgets]]\ntests = "*"\nmax_growth = {params = "1%", memory = "5%"}\n'
+        suite.pytester.path.joinpath("modelbudget.toml").write_text(text, encoding="utf-8")
+    test = "def test_it():\n    with torch.no_grad(): nn.Linear(4, 8).{0}()(torch.zeros(2, 4).{0}())"
+    suite(test.format("float"), *args, "--modelbudget-update=new")
+    assert suite(test.format("float"), *args).outcomes == {"test_it": "passed"}
+    run = suite(test.format("double"), *args)
+    # 40 parameters, 8 inputs and 16 outputs, of 4 bytes and then of 8.
+    assert run.headline("test_it") == "max_growth: Linear memory 512 bytes, was 256 bytes (+100.0 % > 5%) for 2x4"
 
 
 def test_a_table_lifts_what_earlier_tables_set(suite):
