@@ -119,8 +119,8 @@ class ModelBudget:
         """Judge the model calls in a `with` block: `with modelbudget.limit(flops="8G"): …`, in loops and subtests.
 
         Raises:
-            BudgetExceeded: when the block ends, as `check`; also when nothing was measured in it. Where the block raises
-                an Exception, what was measured until then is judged.
+            BudgetExceeded: when the block ends, as `check`; also when nothing was measured in it. Where the block
+                itself raises, what was measured until then is judged.
             TypeError: a keyword is unknown.
             ValueError: a limit is malformed.
         """
