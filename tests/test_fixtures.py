@@ -171,7 +171,7 @@ def test_fixture(modelbudget, net):
     assert exceeded in run.failure("test_caught")
     assert [verdict["outcome"] for verdict in run.verdicts("test_raising_first")] == ["incomplete"]
     assert [run.outcomes[name] for name in ("test_raising_first", "test_skipping")] == ["passed", "skipped"]
-    assert "at test_it.py:46" in run.failure("test_stack")
+    assert "at test_it.py:45" in run.failure("test_stack")
     assert run.measured("test_nested") == [("Net", "96 MACs"), ("Net", "144 MACs")]  # the inner block ends first
     assert run.measured("test_fixture") == [("net.head (Linear)", "32 MACs")]
 
