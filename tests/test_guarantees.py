@@ -208,3 +208,42 @@ def test_later():
 """
     )
     assert run.outcomes == {"test_within": "passed", "test_repeated": "passed", "test_later": "passed"}
+
+
+SPIES = """
+from torch.overrides import TorchFunctionMode
+
+class Spy(TorchFunctionMode):
+    def __init__(self):
+        super().__init__()
+        self.names = []
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+def spy(**keywords):
+    return pytest.mark.modelbudget(**keywords) if keywords else lambda test: test
+
+@spy({keywords})
+def test_it():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    x = torch.randn(3, 4)
+    with Spy() as seen:
+        model(x)
+    assert seen.names == ["linear", "relu", "linear"]
+
+@spy({keywords})
+def test_default_device():
+    with torch.device("meta"):
+        model = nn.Linear(4, 8)
+        assert model(torch.randn(3, 4)).is_meta
+        assert torch.empty(1).is_meta
+    assert torch.empty(1).is_cpu
+"""
+
+
+@pytest.mark.parametrize("args", [(), ("--modelbudget",), ("-n2", "--modelbudget")], ids=str)
+@pytest.mark.parametrize("keywords", ["", "params=100", "flops='1k', memory='1k'", "macs='1k', device='meta'"])
+def test_a_function_mode_of_a_test_sees_what_the_test_does_and_no_more(suite: Suite, args: tuple[str, ...], keywords):
+    run = suite(SPIES.replace("{keywords}", keywords), *args)
+    assert run.outcomes == {"test_it": "passed", "test_default_device": "passed"}

@@ -5,12 +5,13 @@ Hooks on single modules would switch off PyTorch's fused paths, and a patched `_
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.compiler import is_compiling
 
 from pytest_modelbudget.profiling import internals
+from pytest_modelbudget.profiling.internals import has_function_modes, without_function_modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +41,10 @@ at_work: list[Follower] = []
 def _enter(module: torch.nn.Module, args: tuple[Any, ...]) -> None:
     if is_compiling():
         return
-    for tracker in _trackers:
-        tracker.enter(module, args)
+    # What trackers ask of torch is nothing that a test's own mode should see.
+    with without_function_modes() if has_function_modes() else _nothing:
+        for tracker in _trackers:
+            tracker.enter(module, args)
 
 
 def _leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any, *rest: Any) -> None:
@@ -49,10 +52,12 @@ def _leave(module: torch.nn.Module, args: tuple[Any, ...], kwargs_or_output: Any
         return
     # Torch forgets the kwargs when the module has raised.
     kwargs, output = (kwargs_or_output, rest[0]) if rest else ({}, kwargs_or_output)
-    for tracker in _trackers:
-        tracker.leave(module, args, kwargs, output)
+    with without_function_modes() if has_function_modes() else _nothing:
+        for tracker in _trackers:
+            tracker.leave(module, args, kwargs, output)
 
 
+_nothing = nullcontext()
 _hooks = internals.GlobalHooks(_enter, _leave)
 
 

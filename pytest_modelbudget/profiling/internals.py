@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.modules.module as nn_module
 import torch.utils._python_dispatch as python_dispatch
+from torch import overrides
 from torch._C import DispatchKey, DispatchKeySet
 from torch._ops import HigherOrderOperator, OpOverload
 from torch._subclasses.fake_tensor import FakeTensor
@@ -40,6 +41,7 @@ __all__ = [
     "current_autograd_node",
     "entry_of",
     "has_composite_kernel",
+    "has_function_modes",
     "has_other_forward_hooks",
     "is_propagating_shards",
     "is_tracing",
@@ -50,6 +52,7 @@ __all__ = [
     "tracing_resumed",
     "unregister",
     "without_dispatch_modes",
+    "without_function_modes",
 ]
 
 current_autograd_node: Callable[[], Any] = torch._C._current_autograd_node
@@ -93,6 +96,21 @@ def without_dispatch_modes() -> Iterator[None]:
     finally:
         for mode in reversed(modes):
             python_dispatch._push_mode(mode)
+
+
+@contextmanager
+def without_function_modes() -> Iterator[None]:
+    """A block whose calls of torch no `TorchFunctionMode` sees, a default device included."""
+    modes = [overrides._pop_mode() for _ in range(torch._C._len_torch_function_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(modes):
+            overrides._push_mode(mode)
+
+
+has_function_modes: Callable[[], bool] = torch._C._is_torch_function_mode_enabled
+"""Whether calls of torch are seen by a `TorchFunctionMode` first."""
 
 
 def unwrapped(
