@@ -57,6 +57,8 @@ class Observation:
         self._anatomies: dict[int, Anatomy] = {}
         self._sums: dict[int, tuple[int, int, int] | None] = {}
         """What models held when they were looked at as a call ended."""
+        self._swapped: dict[int, nn.Module] = {}
+        """Modules whose parameters were others when a call ended, kept until they can be looked at again."""
         self._earlier: dict[int, list[Anatomy]] = {}
         """What was noted of modules that are made of something else by now."""
         self._kept: dict[int, nn.Module] = {}
@@ -82,6 +84,7 @@ class Observation:
     ) -> Iterator[Self]:
         """Observe the block, which runs under the frame `base`, by the `mode` that runs and books its operators."""
         with ExitStack() as stack:
+            stack.callback(self._look_again)
             stack.enter_context(unwarned())
             stack.enter_context(self.tracker.under(base))
             if self.compute:
@@ -97,15 +100,26 @@ class Observation:
 
     def _on_return(self, call: Call, module: nn.Module) -> None:  # noqa: ARG002
         # After the call, because only then a lazy module has its parameters.
+        self._look_at_changed((call.module, *call.selves))
+
+    def _look_at_changed(self, numbers: Iterable[int]) -> None:
         changed = []
-        for number in (call.module, *call.selves):
+        for number in numbers:
             part = self.tracker.numbers.module(number)
             sums = None if part is None else _sums(part)
+            if sums is None and part is not None:
+                self._swapped[number] = part
             if sums is None or self._sums.get(number) != sums:
                 changed.append(number)
                 self._sums[number] = sums
         if changed:
             self._note(changed, anew=True)
+
+    def _look_again(self) -> None:
+        """At the end, at what models are left as, and at those that `torch.func.functional_call` had swapped."""
+        seen = dict.fromkeys(number for call in self.tracker.calls for number in (call.module, *call.selves))
+        self._look_at_changed(number for number in seen if self.has(number))
+        self._swapped.clear()
 
     def _note(self, numbers: Iterable[int], *, anew: bool = False) -> None:
         """Look at modules while they are there: a model that the test builds may be gone when the test is over."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.utils import parametrizations
 
 from pytest_modelbudget.profiling.parameters import State, UninitializedModelError, state_of
@@ -128,3 +131,26 @@ def test_a_lazy_module_after_its_first_call_is_like_any_other() -> None:
     model = nn.LazyLinear(4)
     model(torch.zeros(2, 3))
     assert state(model).params == 3 * 4 + 4
+
+
+@pytest.mark.parametrize("transform", [False, True])
+def test_a_model_whose_parameters_are_swapped_for_a_call_trains_its_own(watch: Any, transform: bool) -> None:
+    """`functional_call` puts others in for the call, detached or wrapped ones, which do not require grad."""
+
+    def run() -> None:
+        model = nn.Linear(16, 16)
+        models.append(weakref.ref(model))
+        parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        if transform:
+            stacked = {name: torch.stack([parameter] * 2) for name, parameter in parameters.items()}
+            call = torch.vmap(partial(functional_call, model), (0, None))
+            call(stacked, torch.zeros(2, 16))
+        else:
+            functional_call(model, parameters, (torch.zeros(2, 16),))
+
+    models: list[weakref.ref[nn.Module]] = []
+    watch(run)
+    (number,) = {call.module for call in watch.observation.tracker.calls}
+    states = [profile.trainable_params for profile, _ in watch.observation.states(number, 2)]
+    assert max(states) == 16 * 16 + 16
+    assert models[0]() is None  # looked at when all was over, and dropped
