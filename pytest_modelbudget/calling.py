@@ -174,7 +174,8 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
             ]
         return profiles
     except (NoClockError, UncopyableModelError, DeviceUnavailableError) as error:
-        raise SubjectError(str(error), invalid=True) from error
+        also = f"; or {how.instead}" if how.backward and isinstance(error, UncopyableModelError) else ""
+        raise SubjectError(f"{error}{also}", invalid=True) from error
     except NoBackwardError as error:
         name = type(model).__name__
         raise SubjectError(f"{name}: {error}: limit its forward pass alone, or train a parameter") from error

@@ -192,3 +192,45 @@ def test_one_part(chain): chain.layers[0](x)
     result.assert_outcomes(failed=2, passed=1)
     said = "*parts of Chain were called without gradients, *: call the model itself, or run the backward pass in the*"
     result.stdout.fnmatch_lines([said, said])
+
+
+def test_where_an_abstract_step_cannot_be_made_the_advice_is_to_make_it(pytester: pytest.Pytester) -> None:
+    """What is kept of an earlier call requires grad, on another device; the model cannot be copied for it, either."""
+    pytester.makepyfile(
+        HEADER
+        + """
+class Keeps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+        self.history = []
+    def forward(self, x):
+        x = self.linear(x)
+        if self.history: x = x + self.history[-1]
+        self.history.append(x)
+        return x
+
+@pytest.fixture
+def keeps():
+    model = Keeps()
+    model(torch.zeros(2, 8))
+    return model
+
+@pytest.mark.max_training_flops("1M")
+def test_meta(keeps): keeps(torch.zeros(2, 8))
+
+@pytest.mark.max_training_flops("1M", device="cpu")
+def test_cpu(keeps): keeps(torch.zeros(2, 8))
+
+@pytest.mark.max_training_flops("1M")
+def test_step(keeps): keeps(torch.zeros(2, 8)).sum().backward()
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "max_training_flops: Keeps cannot be run on meta (*): run the backward pass in the test, or another *",
+            "max_training_flops: *Keeps cannot be copied *; or run the backward pass in the test",
+        ]
+    )

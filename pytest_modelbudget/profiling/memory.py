@@ -186,14 +186,27 @@ class Account:
         held, followed = self._held, self._followed
         for tensor in tensors:
             try:
-                key = tensor.untyped_storage()._cdata
+                storage = tensor.untyped_storage()
             except (NotImplementedError, RuntimeError):  # what `torch.func` wraps; sparse tensors, which are not told
-                key, _, holder = holder_of(tensor)
-                if holder is tensor:
+                _, _, storage = holder_of(tensor)
+                if storage is tensor:
                     continue
-            if key not in held and key not in followed:
+            key = storage._cdata
+            if key in followed:
+                known = followed[key]
+                if known.facts[1] != storage.nbytes():
+                    self.resized(known, storage.nbytes())
+            elif key not in held:
                 self._find(tensor)
                 held = self._held
+
+    def resized(self, storage: Storage, size: int) -> None:
+        """A storage has grown or shrunk in place."""
+        key, _, kind, _, where = facts = storage.facts
+        self.died(facts)
+        self._birth(storage, key, size, kind, where)
+        if self._alive > self._peak:
+            self._compare(where)
 
     def _find(self, tensor: torch.Tensor) -> None:
         key, size, holder = holder_of(tensor)

@@ -154,7 +154,7 @@ class Recorder(TorchDispatchMode):
         elif memo.verify:
             check_known(known, self._look(manner.func, args, kwargs or {}, output, None), output)
         _, operator, work, made, is_alone = known
-        if work is None and made is None:
+        if work is None and made is None and manner.is_memorable:  # others may have resized an operand
             return
         if key is None:
             operands = [*tensors(args, kwargs or {})]

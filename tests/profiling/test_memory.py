@@ -651,3 +651,27 @@ def test_single_numbers_from_before_take_no_memory(watch: Any) -> None:
     with torch.no_grad():
         watch(model, torch.zeros(10))
     assert watch.profile(model).memory == profile(model, torch.zeros(10)).memory == 40 + 40
+
+
+@pytest.mark.parametrize("how", ["resize_", "resize_as_", "storage"])
+def test_what_is_resized_in_place_takes_what_it_has_become(watch: Any, how: str) -> None:
+    class Resizes(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            made = torch.empty(10)
+            if how == "resize_":
+                made.resize_(1000)
+            elif how == "resize_as_":
+                made.resize_as_(x.expand(100, 10).contiguous())
+            else:
+                made.untyped_storage().resize_(4000)
+            return x + made[:1]
+
+    model = Resizes()
+    x = torch.zeros(10) if how != "resize_as_" else torch.zeros(1, 10)
+    with torch.no_grad():
+        watch(model, x)
+    expected = 40 + 4000 + (4000 if how == "resize_as_" else 40)  # its like is alive beside it, or else the sum
+    found = [watch.profile(model).memory]
+    if how != "storage":  # no operator does that, and nothing abstract is looked at without reason
+        found += [profile(model, x).memory, profile(model, x).memory]
+    assert found == [expected] * len(found)

@@ -49,6 +49,12 @@ class Found(NamedTuple):
     size: int
 
 
+class Resized(NamedTuple):
+    """A storage, which follows in the log, has that many bytes now."""
+
+    size: int
+
+
 Left: TypeAlias = "tuple[torch.Size | tuple[Shape, ...], torch.Size | tuple[Shape, ...]]"
 """The innermost call has ended: shapes of what it was given and what it returned, or the one shape."""
 
@@ -85,6 +91,12 @@ class Log:
         if size and not account.holds(key) and not any(map(self._is_own, weakref.getweakrefs(holder))):
             self.events += (Found(size), Storage(holder, self.append))
 
+    def resized(self, tensor: torch.Tensor) -> None:
+        """Note that a tensor may have been resized in place."""
+        _, size, holder = holder_of(tensor)
+        for storage in filter(self._is_own, weakref.getweakrefs(holder)):
+            self.events += (Resized(size), storage)
+
     def _is_own(self, reference: Any) -> bool:
         return type(reference) is Storage and reference.__callback__ == self.append
 
@@ -109,7 +121,7 @@ class Log:
         for event in events:
             if type(event) is Did:
                 operator = event.operator
-            elif type(event) is Found:
+            elif type(event) in (Found, Resized):
                 next(events)
             elif type(event) is Storage and (holder := event()) is not None and holder.device.type == "meta":
                 yield operator

@@ -174,6 +174,8 @@ class AbstractMode(TorchDispatchMode):
         output = self._work_out(func, args, kwargs or {}, key)
         if self._did and not self._parts:
             self._read(args, kwargs or {})
+        if func in _RESIZE and not self._parts:
+            self._tracker.book_resizing(args[0])
         return output
 
     def _read(self, args: Args, kwargs: Kwargs) -> None:
@@ -436,6 +438,7 @@ def _own_bytes(found: _Found) -> int | None:
 _recall = memo.get
 _COPY = torch.ops.aten.clone.default
 _ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+_RESIZE = frozenset({torch.ops.aten.resize_.default, torch.ops.aten.resize_as_.default})
 _DETACH = torch.ops.aten.detach_.default
 _DYNAMO = "torch._dynamo"
 # `tolist` and `numpy(force=True)` ask for them, also where nothing is pending; nobody else does on real numbers.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Size, Tensor
 
 from pytest_modelbudget.profiling import internals
-from pytest_modelbudget.profiling.abstract.log import Did, Entered, Found, Log
+from pytest_modelbudget.profiling.abstract.log import Did, Entered, Found, Log, Resized
 from pytest_modelbudget.profiling.calls import Entry
 from pytest_modelbudget.profiling.memory import Storage
 from pytest_modelbudget.profiling.modules import ModuleTracker
@@ -87,6 +87,10 @@ class RunTracker(ModuleTracker):
         """Twins hold as much as their originals, and no operator makes one."""
         self._holdings[number] = self.edition, Holding(parameters, buffers, frozenset(), complete=True)
 
+    def book_resizing(self, tensor: torch.Tensor) -> None:
+        """An operator of the innermost open call has resized a tensor."""
+        self.book_reading(tensor)
+
     def _holds_now(self, number: int) -> Holding:
         return self._holdings[number][1]  # of the originals, whatever the run sets in twins
 
@@ -149,6 +153,14 @@ class LoggingTracker(RunTracker):
         """As of any run."""
         if self.logged and not self.paused:
             self.log.read(tensor, self._open[0].call.memory)
+        else:
+            self.read()
+            super().book_reading(tensor)
+
+    def book_resizing(self, tensor: torch.Tensor) -> None:
+        """As of any run."""
+        if self.logged and not self.paused:
+            self.log.resized(tensor)
         else:
             self.read()
             super().book_reading(tensor)
@@ -218,6 +230,9 @@ class LoggingTracker(RunTracker):
             elif kind is Found:
                 storage = next(following)
                 stack[-1].call.memory.found(storage, id(storage), event.size)
+            elif kind is Resized:
+                storage = next(following)
+                storage.account.resized(storage, event.size)
             elif kind is Entered:
                 number, parent = event.number, stack[-1]
                 module = self.numbers.module(number)
