@@ -254,6 +254,7 @@ def _lines(
         )
     elif new:
         yield f"not in the baseline (--modelbudget-update=new adds them): {_count(new)}"
+    yield from lines_of(new, _HINTS, {})
 
 
 def _count(changes: list[Change]) -> str:

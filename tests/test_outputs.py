@@ -535,7 +535,11 @@ def test_a_suite_is_gated_without_editing_a_test(suite: Suite):
     assert listed.outcome_of_limit("test_uncalled") == "new"
     suite(PLAIN, *args, "--modelbudget-update=new")
     added = suite(PLAIN + "def test_added(net): net(batch())", *args)
-    assert said(added) == ["not in the baseline (--modelbudget-update=new adds them): 2 entries"]
+    # 2 samples of 48 MACs.
+    assert said(added) == [
+        "not in the baseline (--modelbudget-update=new adds them): 2 entries",
+        "  test_it.py::test_added Net: flops 192 FLOPs, params 58",
+    ]
     assert set(suite(PLAIN, *args).outcomes.values()) == {"passed"}
     failed = suite(WIDER + PLAIN, *args)
     assert failed.outcomes == {"test_model": "failed", "test_other": "passed", "test_uncalled": "failed"}
@@ -557,7 +561,22 @@ def test_that_there_is_no_baseline_is_said_with_the_command_that_makes_it(suite:
     assert run.result.ret == pytest.ExitCode.OK
     assert said(run) == [
         f"{NAME} does not exist, so nothing is held to growth yet: run python -m pytest {command}"
-        "--modelbudget-update=new and commit the file: 3 entries"
+        "--modelbudget-update=new and commit the file: 3 entries",
+        "  test_it.py::test_model Net: flops 192 FLOPs, params 58",
+        "  test_it.py::test_uncalled Net: params 58",
+    ]
+
+
+def test_of_many_tests_that_are_not_in_the_baseline_the_first_are_named(suite: Suite):
+    source = "@pytest.mark.parametrize('n', range({}))\ndef test_it(n): Tiny()(batch(1))"
+    names = [f"  test_it.py::test_it[{n}] Tiny: flops 32 FLOPs, params 20" for n in range(5)]
+    missing = suite(source.format(7), *GATE)
+    assert said(missing)[0].endswith("commit the file: 14 entries")
+    assert said(missing)[1:] == [*names, "  and 4 more"]
+    suite("def test_other(): Tiny()(batch(1))", *GATE, "--modelbudget-update=new")
+    assert said(suite(source.format(5), *GATE, "-k", "test_it")) == [
+        "not in the baseline (--modelbudget-update=new adds them): 10 entries",
+        *names,
     ]
 
 
@@ -761,7 +780,11 @@ def test_a_model_beside_one_that_is_recorded_is_new(suite: Suite):
     suite("def test_it(): nn.Linear(4, 4)(batch(1))", *GATE, "--modelbudget-update=new")
     run = suite("class Wide(nn.Linear): pass\ndef test_it(): Wide(4, 40)(nn.Linear(4, 4)(batch(1)))", *GATE)
     assert run.outcomes == {"test_it": "passed"}
-    assert said(run) == ["not in the baseline (--modelbudget-update=new adds them): 2 entries"]
+    # 4 x 40 weights and 40 biases; 160 MACs.
+    assert said(run) == [
+        "not in the baseline (--modelbudget-update=new adds them): 2 entries",
+        "  test_it.py::test_it Wide: flops 320 FLOPs, params 200",
+    ]
 
 
 def test_a_model_beside_which_another_comes_is_the_one_that_is_recorded(suite: Suite):
