@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget import baseline, files, update
-from pytest_modelbudget.baseline import BaselineError
+from pytest_modelbudget.baseline import BaselineError, Key
 from pytest_modelbudget.reporting.changes import DONE, LEFT, lines_of
+from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.update import Change, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from pytest_modelbudget.baseline import Entries, Key
+    from pytest_modelbudget.baseline import Entries
     from pytest_modelbudget.settings import Settings
 
 _SHOWN = 50
@@ -84,6 +85,12 @@ def record(
         }
         for outcome in ("passed", "failed")
     )
+    by_chance = {
+        Key(*(row[name] for name in Key._fields))
+        for result in results.values()
+        for row in result["entries"]
+        if row.get("by_chance")
+    }
     outgrown = {
         key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
@@ -92,7 +99,9 @@ def record(
     def held_against(entries: Entries) -> Recording:
         commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
         lost = _lost(entries, measured, results, outcomes, settings)
-        return _recording(entries, measured, failed, lost, outgrown, outcomes, settings, incomplete, path, commands)
+        return _recording(
+            entries, measured, failed, by_chance, lost, outgrown, outcomes, settings, incomplete, path, commands
+        )
 
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run
@@ -115,6 +124,7 @@ def _recording(
     entries: Entries,
     measured: Entries,
     failed: Entries,
+    by_chance: Collection[Key],
     lost: list[Key],
     outgrown: Mapping[Key, bool],
     outcomes: Mapping[str, str],
@@ -125,7 +135,7 @@ def _recording(
 ) -> Recording:
     gone = [] if incomplete else [*dict.fromkeys([*update.vanished(entries, measured, outcomes), *lost])]
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
-    changes = update.changes(entries, measured, settings.update, gone=gone, not_lower=not_lower)
+    changes = update.changes(entries, measured, settings.update, gone=gone, not_lower=not_lower, by_chance=by_chance)
     changes += [
         change._replace(refused=_FAILED if change.needs in settings.update else change.refused)
         for change in update.changes(entries, failed, ())
@@ -133,7 +143,18 @@ def _recording(
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
     holds_any = bool(entries or measured or failed)
-    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, holds_any=holds_any)]
+    chosen = [
+        key
+        for key in sorted(by_chance)
+        if key in entries
+        and key in measured
+        and (entries[key].inputs != measured[key].inputs or entries[key].value > measured[key].value)
+    ]
+    aside = {*by_chance, *failed}
+    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, aside, holds_any=holds_any)]
+    if chosen and not settings.update:
+        why = "recorded for other examples of hypothesis, so they may have grown all the same"
+        told.append(f"{why}: {_named(key.test for key in chosen)}")
     if lost and incomplete and not settings.update:
         told.append(f"in the baseline, and not measured any more: {_entries(len(lost))}")
         told += lines_of([Change(key, entries[key], None, Update.LOWER) for key in lost], _HINTS, {})
@@ -207,6 +228,7 @@ def _lines(
     incomplete: str,
     outgrown: Mapping[Key, bool],
     commands: _Commands,
+    aside: Collection[Key],
     *,
     holds_any: bool,
 ) -> Iterator[str]:
@@ -241,8 +263,21 @@ def _lines(
         why = "their tests or models are gone, or not measured any more"
         yield f"stale, {why} (--modelbudget-update=lower drops them): {_count(stale)}"
         yield from lines_of(stale, _HINTS, {})
+    if others := [change for change in left if _is_for_other_inputs(change) and change.key not in aside]:
+        words = ",".join(word.value for word in Update if word in {change.needs for change in others})
+        # Where nothing could be done about it the doubt remains.
+        way = "" if incomplete and "lower" in words else f" (once checked, --modelbudget-update={words} records them)"
+        yield f"recorded for other inputs, so they may have grown all the same{way}: {_count(others)}"
+        yield from lines_of(others, _HINTS, {})
     # On a part of the suite nothing could be done about it.
-    lower = [change for change in left if change.needs is Update.LOWER and change.after is not None]
+    lower = [
+        change
+        for change in left
+        if change.needs is Update.LOWER
+        and change.after is not None
+        and not _is_for_other_inputs(change)
+        and change.key not in aside
+    ]
     if lower and not incomplete:
         yield f"below the baseline (--modelbudget-update=lower keeps it so): {_count(lower)}"
         yield from lines_of(lower, _HINTS, {})
@@ -255,6 +290,18 @@ def _lines(
     elif new:
         yield f"not in the baseline (--modelbudget-update=new adds them): {_count(new)}"
     yield from lines_of(new, _HINTS, {})
+
+
+def _is_for_other_inputs(change: Change) -> bool:
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.inputs != after.inputs
+
+
+def _named(tests: Iterable[str]) -> str:
+    """`test_a.py::test, test_b.py::test and 3 more`."""
+    names = [*dict.fromkeys(map(visible, tests))]
+    left = len(names) - _HINTS
+    return ", ".join(names[:_HINTS]) + (f" and {left} more" if left > 0 else "")
 
 
 def _count(changes: list[Change]) -> str:

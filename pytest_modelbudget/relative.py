@@ -184,15 +184,14 @@ def judge_growth(
                 f"and {before.inputs or 'nothing'} is recorded"
             )
             return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
-    growth = Growth(key, before, after)
+    growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after))
     if before is None and limit.source.everywhere and (name := renamed(key)):
         old = entries[key._replace(model=name)]
-        growth = Growth(key, old, after, known_as=name)
-        verdicts = _held(limit, model, calls, uncounted, growth) if same_convention(key, old, after) else []
+        known = Growth(key, old, after, known_as=name)
+        verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []
         if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:
             is_accepted = {Update.NEW, Update.RAISE}.issubset(update)
             return [replace(verdict, outcome=Outcome.ACCEPTED) if is_accepted else verdict for verdict in exceeded]
-        growth = Growth(key, before, after)
     if before is None:
         # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.
         alone = replace(limit, value=max(Fraction(after.value), Fraction(1)), module=None)
@@ -226,9 +225,18 @@ def _chosen_anew(limit: Limit, calls: Calls) -> str:
             "methods of the model did work outside its calls, which is summed over the examples of hypothesis: "
             "call the model itself"
         )
-    if limit.source.everywhere and len({profile.params for profile, _ in calls}) > 1:
+    if limit.source.everywhere and _differ_in_size(calls):
         return "hypothesis chose models of different sizes"
     return ""
+
+
+def _differ_in_size(calls: Calls) -> bool:
+    return len({profile.params for profile, _ in calls}) > 1
+
+
+def _is_chosen(calls: Calls, before: Entry | None, after: Entry) -> bool:
+    """Whether a figure of a test of hypothesis may be another one than is recorded by chance alone."""
+    return _differ_in_size(calls) or (before is not None and before.inputs != after.inputs)
 
 
 def _held(limit: Limit, model: str, calls: Calls, uncounted: Uncounted, growth: Growth) -> list[Verdict]:

@@ -167,8 +167,8 @@ def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
         return []
     from pytest_modelbudget.baseline import to_row
 
-    entries = {growth.key: growth.after for growth in growths}
-    return [to_row(key, entry) for key, entry in entries.items()]
+    entries = {growth.key: growth for growth in growths}
+    return [{**to_row(key, growth.after), "by_chance": growth.by_chance} for key, growth in entries.items()]
 
 
 DETAILS = ("modules", "operators", "memory_by_kind", "memory_course", "uncounted_in")

@@ -48,6 +48,7 @@ def changes(
     *,
     gone: Collection[Key] = (),
     not_lower: str = "",
+    by_chance: Collection[Key] = (),
 ) -> list[Change]:
     """What a run changes, sorted by key; what it would change and may not carries the reason.
 
@@ -57,12 +58,13 @@ def changes(
         allowed: what the user asked for.
         gone: the entries of vanished tests.
         not_lower: why this run may not lower or drop anything; empty where it may.
+        by_chance: what hypothesis decided, otherwise than is recorded: lowered, it would fail as soon as chance has it.
     """
     found = []
     for key, after in measured.items():
         before = entries.get(key)
         needs = _needs(before, after)
-        if needs is None:
+        if needs is None or (key in by_chance and before is not None and after.value == before.value):
             continue
         refused = "" if needs in allowed else f"needs --modelbudget-update={needs.value}"
         if before is not None and not same_convention(key, before, after):
@@ -70,6 +72,8 @@ def changes(
                 f"recorded with flops_per_mac={before.flops_per_mac}, measured with {after.flops_per_mac}: "
                 "remove the entry, and record it with --modelbudget-update=new"
             )
+        elif needs is Update.LOWER and key in by_chance:
+            refused = _CHOSEN
         elif needs is Update.LOWER and not refused:
             refused = not_lower
         found.append(Change(key, before, after, needs, refused))
@@ -79,15 +83,21 @@ def changes(
     return sorted(found, key=lambda change: change.key)
 
 
+_CHOSEN = (
+    "since hypothesis chose other examples than those that are recorded: an @example of the largest keeps the figure "
+    "still"
+)
+
+
 def _needs(before: Entry | None, after: Entry) -> Update | None:
     """The word that allows an entry to become another one; None where they say the same."""
     if before is None:
         return Update.NEW
     if after.value != before.value:
         return Update.RAISE if after.value > before.value else Update.LOWER
-    if (after.modules, after.largest) == (before.modules, before.largest):
+    if (after.modules, after.largest, after.inputs) == (before.modules, before.largest, before.inputs):
         return None  # also where another version measured it: an entry changes when a figure does
-    # As much as before, elsewhere: some module grew, or has a new name.
+    # As much as before, elsewhere or for other inputs: some module grew or has a new name, or the model may have grown.
     return Update.RAISE
 
 

@@ -61,12 +61,14 @@ class Growth:
         before: as it is recorded; None: it is not.
         after: as this run would record it.
         known_as: the name of the model under which it is recorded, where that is another one.
+        by_chance: whether hypothesis chose other examples than those that are recorded, or others each time.
     """
 
     key: Key
     before: Entry | None
     after: Entry
     known_as: str = ""
+    by_chance: bool = False
 
 
 @dataclass(frozen=True)

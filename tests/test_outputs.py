@@ -861,7 +861,85 @@ def test_what_was_recorded_for_other_inputs_says_so(suite: Suite):
     suite(source.format(width=4, size=8), *GATE, "--modelbudget-update=new")
     run = suite(source.format(width=4, size=4), *GATE)
     assert "recorded for 8x4, so it may have grown all the same" in " ".join(" ".join(run.lines).split())
-    assert "  Linear flops 256 FLOPs -> 128 FLOPs (-50.0 %) for 4x4, was for 8x4, in test_it.py::test_it" in said(run)
+    line = "Linear flops 256 FLOPs -> 128 FLOPs (-50.0 %) for 4x4, was for 8x4, in test_it.py::test_it"
+    doubt = "recorded for other inputs, so they may have grown all the same"
+    # It is not told as an improvement that could be kept.
+    assert said(run) == [f"{doubt} (once checked, --modelbudget-update=lower records them): 1 entry", f"  {line}"]
+    # On a part of the suite nothing can be lowered, but the doubt is the same.
+    assert said(suite(source.format(width=4, size=4), *GATE, "test_it.py")) == [f"{doubt}: 1 entry", f"  {line}"]
+    lowered = suite(source.format(width=4, size=4), *GATE, "--modelbudget-update=lower")
+    assert said(lowered) == [f"{NAME}: changed 1 entry", f"  lowered {line}"]
+
+
+def test_as_much_as_was_recorded_for_larger_inputs_says_so(suite: Suite):
+    source = "def test_it(): nn.Linear(4, {width}, bias=False)(batch({size}))"
+    args = ("--modelbudget", "--modelbudget-max-growth=300%")
+    suite(source.format(width=4, size=4), *args, "--modelbudget-update=new")
+    # Four times as wide for a quarter of the samples: 64 MACs, as before.
+    run = suite(source.format(width=16, size=1), *args)
+    line = "Linear flops 128 FLOPs as before for 1x4, was for 4x4, in test_it.py::test_it"
+    assert said(run) == [
+        "recorded for other inputs, so they may have grown all the same (once checked, --modelbudget-update=raise "
+        "records them): 1 entry",
+        f"  {line}",
+    ]
+    assert f"  moved {line}" in said(suite(source.format(width=16, size=1), *args, "--modelbudget-update=raise"))
+    assert said(suite(source.format(width=16, size=1), *args)) == []
+
+
+def test_of_many_that_were_recorded_for_other_inputs_the_first_are_named(suite: Suite):
+    source = "@pytest.mark.parametrize('n', range(1, 7))\ndef test_it(n): nn.Linear(4, n, bias=False)(batch({size}))"
+    suite(source.format(size=2), *GATE, "--modelbudget-update=new")
+    # 4 n MACs a sample.
+    assert said(suite(source.format(size=1), *GATE))[1:] == [
+        *(
+            f"  Linear flops {16 * n} FLOPs -> {8 * n} FLOPs (-50.0 %) for 1x4, was for 2x4, in "
+            f"test_it.py::test_it[{n}]"
+            for n in range(1, 6)
+        ),
+        "  and 1 more",
+    ]
+
+
+def test_what_changed_alike_for_other_inputs_is_told_apart(suite: Suite):
+    source = """
+    def test_a(): nn.Linear(4, {a}, bias=False)(batch({size}))
+    def test_b(): nn.Linear(4, {b}, bias=False)(batch(2))
+    """
+    args = ("--modelbudget", "--modelbudget-max-growth=100%")
+    suite(source.format(a=4, b=4, size=2), *args, "--modelbudget-update=new")
+    # 32 MACs became 16 in both: for one sample, and for half the width.
+    assert said(suite(source.format(a=4, b=2, size=1), *args)) == [
+        "recorded for other inputs, so they may have grown all the same (once checked, --modelbudget-update=lower "
+        "records them): 1 entry",
+        "  Linear flops 64 FLOPs -> 32 FLOPs (-50.0 %) for 1x4, was for 2x4, in test_it.py::test_a",
+        "below the baseline (--modelbudget-update=lower keeps it so): 2 entries",
+        "  Linear flops 64 FLOPs -> 32 FLOPs (-50.0 %) in test_it.py::test_b",
+        "  Linear params 16 -> 8 (-50.0 %) in test_it.py::test_b",
+    ]
+    lowered = said(suite(source.format(a=4, b=2, size=1), *args, "--modelbudget-update=lower"))
+    assert lowered[1:3] == [
+        "  lowered Linear flops 64 FLOPs -> 32 FLOPs (-50.0 %) for 1x4, was for 2x4, in test_it.py::test_a",
+        "  lowered Linear flops 64 FLOPs -> 32 FLOPs (-50.0 %) in test_it.py::test_b",
+    ]
+
+
+def test_models_that_hypothesis_chose_smaller_are_not_lowered(suite: Suite):
+    source = """
+from hypothesis import given, settings, strategies as st
+@pytest.mark.max_growth()
+@given(st.sampled_from([{widths}]))
+@settings(max_examples=30)
+def test_it(width): nn.Linear(4, width, bias=False)(batch(1))
+"""
+    suite(source.format(widths="1, 2, 3"), "--modelbudget-update=new")
+    run = suite(source.format(widths="1, 2"))
+    assert said(run) == [
+        "recorded for other examples of hypothesis, so they may have grown all the same: test_it.py::test_it"
+    ]
+    before = load(suite.pytester.path / NAME)
+    suite(source.format(widths="1, 2"), "--modelbudget-update=lower")
+    assert load(suite.pytester.path / NAME) == before
 
 
 def test_what_a_test_does_not_measure_any_more_is_said(suite: Suite):
@@ -945,6 +1023,20 @@ def test_a_mark_on_a_test_of_hypothesis_takes_models_of_one_name_together(suite:
     source = CHOSEN.replace("{mark}", "@pytest.mark.max_growth()")
     suite(source.format(sizes="1, 2", model="Tiny"), "--modelbudget-update=new")
     assert suite(source.format(sizes="2", model="Tiny")).outcomes == {"test_it": "passed"}
+    # What chance made smaller is no improvement.
+    smaller = suite(source.format(sizes="1", model="Tiny"))
+    assert said(smaller) == [
+        "recorded for other examples of hypothesis, so they may have grown all the same: test_it.py::test_it"
+    ]
+    before = load(suite.pytester.path / NAME)
+    # 16 MACs a sample.
+    assert said(suite(source.format(sizes="1", model="Tiny"), "--modelbudget-update=all")) == [
+        f"{NAME}: nothing to change",
+        "not changed, since hypothesis chose other examples than those that are recorded: an @example of the largest "
+        "keeps the figure still: 1 entry",
+        "  shrunk Tiny flops 64 FLOPs -> 32 FLOPs (-50.0 %) for 1x4, was for 2x4, in test_it.py::test_it",
+    ]
+    assert load(suite.pytester.path / NAME) == before
     run = suite(source.format(sizes="1, 3", model="Tiny"))
     assert run.headline("test_it") == "max_growth: Tiny flops 96 FLOPs, was 64 FLOPs (+50.0 % > 0 %) for 3x4"
     assert "  hint      the inputs changed from 2x4 to 3x4" in run.failure("test_it")

@@ -56,6 +56,22 @@ def test_another_way_to_the_same_figure_has_to_be_accepted():
     assert (change.needs, change.refused) == (RAISE, "")
 
 
+def test_as_much_for_other_inputs_may_be_growth_and_has_to_be_accepted():
+    before, after = entry(5, inputs="4x32"), entry(5, inputs="1x32")
+    assert [change.needs for change in changes({KEY: before}, {KEY: after}, [RAISE])] == [RAISE]
+    assert changes({KEY: before}, {KEY: after}, [RAISE], by_chance=[KEY]) == []
+
+
+@pytest.mark.parametrize("allowed", [[], [LOWER], list(Update)])
+def test_what_hypothesis_chose_smaller_is_not_lowered(allowed):
+    (change,) = changes({KEY: entry(5)}, {KEY: entry(4)}, allowed, by_chance=[KEY])
+    assert change.refused == (
+        "since hypothesis chose other examples than those that are recorded: an @example of the largest keeps the "
+        "figure still"
+    )
+    assert applied({KEY: entry(5)}, [change]) == {KEY: entry(5)}
+
+
 def test_two_conventions_are_not_compared():
     key = KEY._replace(metric="flops")
     entries, measured = {key: entry(5)}, {key: entry(6, flops_per_mac=1)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_modelbudget import quantity
 from pytest_modelbudget.baseline import ANY_DEVICE
 from pytest_modelbudget.growth import compared
 from pytest_modelbudget.reporting.escape import visible
@@ -40,7 +41,7 @@ def merged(changes: Iterable[Change]) -> list[list[Change]]:
         if before is None or after is None:
             groups.setdefault((kind_of(change), key.test, key.model), [[]])[0].append(change)
             continue
-        alike = groups.setdefault((key._replace(test=""), before.value, after.value), [])
+        alike = groups.setdefault((key._replace(test=""), before.value, after.value, before.inputs, after.inputs), [])
         for group in alike:
             first = group[0]
             assert first.before is not None
@@ -68,6 +69,8 @@ def line_of(group: list[Change], verbs: Mapping[str, str]) -> str:
         return f"{verb}{visible(change.key.test)} {visible(change.key.model)}: {', '.join(figures)}"
     unit = unit_of(change.key)
     figures_text = change_text(change.before, change.after, unit)
+    if change.before.value == change.after.value:
+        figures_text = f"{quantity.format(change.after.value, unit)} as before"
     if change.before.inputs != change.after.inputs:
         figures_text += f" for {change.after.inputs or 'no input'}, was for {change.before.inputs or 'no input'},"
     others = f" and {len(group) - 1} more" if len(group) > 1 else ""
