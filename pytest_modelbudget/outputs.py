@@ -71,7 +71,10 @@ class Outputs:
                     (f"with {option} nothing is measured; --modelbudget-dry-run says what would change", False)
                 )
             return
-        held = any(result["entries"] for result in self._session.results.values())
+        held = any(
+            result["entries"] or any(verdict["outcome"] == "not comparable" for verdict in result["verdicts"])
+            for result in self._session.results.values()
+        )
         recording = None
         if held or settings.update or settings.update_refused:
             from pytest_modelbudget.recording import record

@@ -91,6 +91,11 @@ def record(
         for row in result["entries"]
         if row.get("by_chance")
     }
+    incomparable = [
+        test
+        for test, result in results.items()
+        if any(verdict["outcome"] == "not comparable" for verdict in result["verdicts"])
+    ]
     outgrown = {
         key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
@@ -99,9 +104,13 @@ def record(
     def held_against(entries: Entries) -> Recording:
         commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
         lost = _lost(entries, measured, results, outcomes, settings)
-        return _recording(
+        recording = _recording(
             entries, measured, failed, by_chance, lost, outgrown, outcomes, settings, incomplete, path, commands
         )
+        if incomparable:
+            why = "not comparable, since hypothesis decides what they measure (-v says more)"
+            recording.lines.append((f"{why}: {_named(incomparable)}", False))
+        return recording
 
     allowed = settings.update
     writes = bool(allowed) and not settings.dry_run

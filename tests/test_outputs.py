@@ -942,6 +942,23 @@ def test_it(width): nn.Linear(4, width, bias=False)(batch(1))
     assert load(suite.pytester.path / NAME) == before
 
 
+def test_tests_of_hypothesis_that_cannot_be_compared_are_named(suite: Suite):
+    source = """
+from hypothesis import given, settings, strategies as st
+net = Net()
+@pytest.mark.parametrize("n", range(7))
+@given(st.integers(1, 3))
+@settings(max_examples=2)
+def test_it(n, size): net.forward_features(batch(size))
+"""
+    run = suite(source, *GATE)
+    assert said(run)[-1] == (
+        "not comparable, since hypothesis decides what they measure (-v says more): "
+        + ", ".join(f"test_it.py::test_it[{n}]" for n in range(5))
+        + " and 2 more"
+    )
+
+
 def test_what_a_test_does_not_measure_any_more_is_said(suite: Suite):
     source = "@pytest.fixture\ndef net(): return Net()\ndef test_it(net): {body}\ndef test_other(): Tiny()(batch())"
     suite(source.format(body="net(batch())"), *GATE, "--modelbudget-update=new")
@@ -1014,8 +1031,10 @@ def test_what_hypothesis_chooses_is_held_where_it_is_what_was_recorded(suite: Su
     ]
     assert "chose 2x4 for its largest example" in other.result.stdout.str()
     before = load(suite.pytester.path / NAME)
+    told = "not comparable, since hypothesis decides what they measure (-v says more): test_it.py::test_it"
+    assert said(other) == [told]
     run = suite(source.format(sizes="4", model="Net"), *args, "--modelbudget-update=all")
-    assert said(run) == [f"{NAME}: nothing to change"]
+    assert said(run) == [f"{NAME}: nothing to change", told]
     assert load(suite.pytester.path / NAME) == before
 
 
