@@ -184,10 +184,11 @@ def judge_growth(
                 f"and {before.inputs or 'nothing'} is recorded"
             )
             return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
-    growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after))
+    called = sum(count for profile, count in calls if profile.calls and not profile.is_outside)
+    growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after), calls=called)
     if before is None and limit.source.everywhere and (name := renamed(key)):
         old = entries[key._replace(model=name)]
-        known = Growth(key, old, after, known_as=name)
+        known = replace(growth, before=old, known_as=name)
         verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []
         if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:
             is_accepted = {Update.NEW, Update.RAISE}.issubset(update)

@@ -62,6 +62,7 @@ class Growth:
         after: as this run would record it.
         known_as: the name of the model under which it is recorded, where that is another one.
         by_chance: whether hypothesis chose other examples than those that are recorded, or others each time.
+        calls: how often the test called the model.
     """
 
     key: Key
@@ -69,6 +70,7 @@ class Growth:
     after: Entry
     known_as: str = ""
     by_chance: bool = False
+    calls: int = 1
 
 
 @dataclass(frozen=True)

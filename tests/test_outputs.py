@@ -1058,7 +1058,9 @@ def test_a_mark_on_a_test_of_hypothesis_takes_models_of_one_name_together(suite:
     assert load(suite.pytester.path / NAME) == before
     run = suite(source.format(sizes="1, 3", model="Tiny"))
     assert run.headline("test_it") == "max_growth: Tiny flops 96 FLOPs, was 64 FLOPs (+50.0 % > 0 %) for 3x4"
-    assert "  hint      the inputs changed from 2x4 to 3x4" in run.failure("test_it")
+    assert (
+        "  hint      the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with @max_growth(None)"
+    ) in run.failure("test_it").splitlines()
 
 
 def test_models_of_one_name_need_not_have_the_same_parts(suite: Suite):
@@ -1075,6 +1077,50 @@ def test_it(depth): Deep(depth)(batch(1))
     ((_, entry),) = load(suite.pytester.path / NAME).items()
     assert (entry.value, dict(entry.modules)) == (32, {"": 32, "0": 16, "1": 16})
     assert suite(source).outcomes == {"test_it": "passed"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hint"),
+    [
+        # What is called several times may get more each time, as without a cache.
+        (
+            "net(ones(2, 4)), net(ones(1, 4))",
+            "net(ones(3, 4)), net(ones(1, 4))",
+            "the largest of its 2 calls is now for 3x4, was for 2x4",
+        ),
+        (
+            "net(ones(2, 4))",
+            "[net(ones(n, 4)) for n in (1, 2, 3)]",
+            "the largest of its 3 calls is now for 3x4, was for 2x4",
+        ),
+        (
+            "net(ones(2, 4))",
+            "net(ones(3, 4))",
+            "the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with @max_growth(None)",
+        ),
+        ("net(ones(2, 4))", "net(ones(2, 4), ones(2, 4))", ""),
+        (
+            "net(ones(2, 4), ones(2, 4))",
+            "net(ones(2, 4), ones(3, 4))",
+            "the inputs changed from 2x4, 2x4 to 2x4, 3x4: if chance decides them, exempt the test with "
+            "@max_growth(None)",
+        ),
+    ],
+)
+def test_a_hint_says_what_became_of_the_inputs(suite: Suite, before: str, after: str, hint: str):
+    source = """
+    from torch import ones
+    class Either(Tiny):
+        def forward(self, *inputs): return [super(Either, self).forward(x) for x in inputs]
+    @pytest.mark.max_growth()
+    def test_it():
+        net = Either()
+        {}
+    """
+    suite(source.format(before), "--modelbudget-update=new")
+    lines = suite(source.format(after)).failure("test_it").splitlines()
+    assert lines[0].startswith("max_growth: Either flops ")
+    assert [line for line in lines if "hint" in line] == ([f"  hint      {hint}"] if hint else [])
 
 
 def test_growth_of_a_model_that_draws_random_numbers_says_how_to_exempt_it(suite: Suite):

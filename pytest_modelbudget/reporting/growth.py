@@ -144,7 +144,7 @@ def details(
     yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
     if text := where(before, after, metric.unit, module) if metric.has_parts else kinds:
         yield "where", text
-    for hint in _hints(verdict, before, after):
+    for hint in _hints(verdict, growth, before):
         yield "hint", hint
     yield "next", f"make the model lighter, or accept the growth{how}"
 
@@ -160,10 +160,17 @@ _CHANCE = frozenset(
 """Operators that draw numbers, of which a model may make what it does depend; dropout draws others."""
 
 
-def _hints(verdict: Verdict, before: Entry, after: Entry) -> Iterator[str]:
-    if before.inputs != after.inputs:
-        change = f"the inputs changed from {before.inputs or 'none'} to {after.inputs or 'none'}"
-        yield f"{change}: if chance decides them, exempt the test with @max_growth(None)"
+def _hints(verdict: Verdict, growth: Growth, before: Entry) -> Iterator[str]:
+    after = growth.after
+    old, new = (entry.inputs or "none" for entry in (before, after))
+    # How often one came among the arguments makes no difference to a reader.
+    if set(old.split(", ")) != set(new.split(", ")):
+        if growth.calls > 1 and not growth.by_chance:
+            # A loop that became longer, a cache that is used no more: chance has no part in that.
+            yield f"the largest of its {growth.calls} calls is now for {new}, was for {old}"
+        else:
+            change = f"the inputs changed from {old} to {new}"
+            yield f"{change}: if chance decides them, exempt the test with @max_growth(None)"
     elif before.torch != after.torch and before.modules.keys() == after.modules.keys():
         yield f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
     drawn = sorted(_CHANCE.intersection(verdict.profile.operators)) if verdict.profile is not None else []
