@@ -289,6 +289,12 @@ def _matching(pattern: str, entry: Entry) -> list[str]:
     return [path for path in {**entry.modules, **entry.largest} if path and fnmatchcase(path, pattern)]
 
 
+def split_number(model: str) -> tuple[str, int]:
+    """The name of a model as `numbered` found it, and its number: `Net #2` is the second `Net`."""
+    name, _, number = model.rpartition(" #")
+    return (name, int(number)) if number.isdecimal() and name else (model, 1)
+
+
 def numbered(names: Iterable[str]) -> list[str]:
     """The names of a test's models, told apart where they are equal: `Net`, `Net #2`."""
     seen: dict[str, int] = {}

@@ -924,6 +924,68 @@ def test_what_changed_alike_for_other_inputs_is_told_apart(suite: Suite):
     ]
 
 
+ALIKE = """
+class Wide(nn.Module):
+    def __init__(self, width, rest):
+        super().__init__()
+        self.first, self.rest = nn.Linear(4, width, bias=False), nn.Linear(4, rest, bias=False)
+    def forward(self, x): return self.first(x).sum() + self.rest(x).sum()
+
+@pytest.mark.max_growth("1%")
+def test_it():
+    for width, rest in SIZES: Wide(width, rest)(batch(1))
+"""
+
+
+def test_what_is_said_of_several_models_of_one_name_is_said_once(suite: Suite):
+    suite(ALIKE.replace("SIZES", "[(4, 2)] * 7"), "--modelbudget-update=new")
+    # 4 x 4 and 4 x 2 weights; then 4 x 5 and 4 x 2.
+    run = suite(ALIKE.replace("SIZES", "[(5, 2)] * 7"), "--modelbudget-report=json:r.json")
+    text = run.failure("test_it")
+    rest = ", and 6 more like it (Wide #2 to #7)"
+    assert [line for line in text.splitlines() if not line.startswith(" ")] == [
+        f"max_growth: Wide params 28, was 24 (+16.7 % > 1%){rest}",
+        "",
+        f"max_growth: Wide flops 56 FLOPs, was 48 FLOPs (+16.7 % > 1%) for 1x4{rest}",
+    ]
+    assert [line for line in text.splitlines() if "where" in line] == [
+        "  where     first +4",
+        "  where     first +8 FLOPs",
+    ]
+    assert f"max_growth: Wide flops 56 FLOPs, was 48 FLOPs (+16.7 % > 1%) for 1x4{rest}" in run.lines
+    (test,) = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))["tests"]
+    models = ["Wide", *(f"Wide #{number}" for number in range(2, 8))]
+    assert sorted(verdict["model"] for verdict in test["verdicts"]) == sorted(models * 2)
+
+
+def test_a_model_that_grew_elsewhere_is_not_hidden_among_others_of_its_name(suite: Suite):
+    suite(ALIKE.replace("SIZES", "[(4, 4)] * 5"), "--modelbudget-update=new")
+    # As much, and in another part.
+    run = suite(ALIKE.replace("SIZES", "[(5, 4), (5, 4), (4, 5), (5, 4), (5, 4)]"))
+    params = run.failure("test_it").partition("\n\nmax_growth: Wide flops")[0].splitlines()
+    assert [line for line in params if not line.startswith(" ") or "where" in line] == [
+        "max_growth: Wide params 36, was 32 (+12.5 % > 1%), and 3 more like it (Wide #2, #4, #5)",
+        "  where     first +4",
+        "",
+        "max_growth: Wide #3 params 36, was 32 (+12.5 % > 1%)",
+        "  where     rest +4",
+    ]
+
+
+def test_models_of_one_name_that_are_not_in_the_baseline_are_named_once(suite: Suite):
+    heads = [
+        line
+        for line in suite(ALIKE.replace("SIZES", "[(4, 2)] * 5 + [(1, 1)]")).failure("test_it").splitlines()
+        if line.startswith("max_growth: Wide")
+    ]
+    assert heads == [
+        "max_growth: Wide params 24: not in the baseline, and 4 more like it (Wide #2 to #5)",
+        "max_growth: Wide #6 params 8: not in the baseline",
+        "max_growth: Wide flops 48 FLOPs for 1x4: not in the baseline, and 4 more like it (Wide #2 to #5)",
+        "max_growth: Wide #6 flops 16 FLOPs for 1x4: not in the baseline",
+    ]
+
+
 def test_models_that_hypothesis_chose_smaller_are_not_lowered(suite: Suite):
     source = """
 from hypothesis import given, settings, strategies as st

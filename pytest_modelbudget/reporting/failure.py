@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Per
 from pytest_modelbudget.metrics import METRICS, Source, Unit
+from pytest_modelbudget.relative import split_number
 from pytest_modelbudget.reporting import growth
 from pytest_modelbudget.reporting.escape import visible
 from pytest_modelbudget.reporting.parts import largest
 from pytest_modelbudget.verdict import SHARED_MACHINE, Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from pytest_modelbudget.budget import Limit
     from pytest_modelbudget.profiling.profile import Profile
@@ -28,33 +30,67 @@ _INPUTS_WIDTH = 60
 def failure_texts(verdicts: Sequence[Verdict], fatal: Sequence[Verdict], command: str) -> list[str]:
     """The texts of violations; of the submodules over one limit those that are furthest over it.
 
+    What reads the same of several numbered models, apart from the number, is one text that names them all.
+
     `fatal`: all that fail the test, which tell whether an update of the baseline is of use.
     `command`: what runs the test again.
     """
     update = growth.update_of([*(verdict for verdict in verdicts if verdict.growth is not None), *fatal])
-    by_limit: dict[int, list[Verdict]] = {}
-    for verdict in verdicts:
-        by_limit.setdefault(id(verdict.limit), []).append(verdict)
+    by_limit: dict[int, list[list[Verdict]]] = {}
+    for alike in _folded(verdicts, update, command):
+        by_limit.setdefault(id(alike[0].limit), []).append(alike)
     texts: list[str] = []
     for group in by_limit.values():
-        group.sort(key=lambda verdict: -(verdict.used or 0))  # stable: without a figure they stay as they are
-        shown = group[:_SHOWN_VIOLATIONS]
-        texts += [verdict_text(verdict, update, command) for verdict in shown]
-        if len(group) > len(shown):
-            what = "more submodule" if any(verdict.module for verdict in group) else "more model"
-            texts[-1] += f"\n  and {quantity.counted(len(group) - len(shown), what)} over this limit"
+        group.sort(key=lambda alike: -(alike[0].used or 0))  # stable: without a figure they stay as they are
+        shown, left = group[:_SHOWN_VIOLATIONS], sum(map(len, group[_SHOWN_VIOLATIONS:]))
+        texts += [
+            verdict_text(first, update, command, [verdict.model for verdict in others]) for first, *others in shown
+        ]
+        if left:
+            what = "more submodule" if any(verdict.module for verdict, *_ in group) else "more model"
+            texts[-1] += f"\n  and {quantity.counted(left, what)} over this limit"
     return list(dict.fromkeys(texts))  # one cause may keep several limits from being held
 
 
-def verdict_text(verdict: Verdict, update: str | None = None, command: str = "python -m pytest") -> str:
+def _folded(verdicts: Sequence[Verdict], update: str, command: str) -> list[list[Verdict]]:
+    """Violations, those of numbered models together where their texts differ in nothing else."""
+    groups: dict[Hashable, list[Verdict]] = {}
+    for verdict in verdicts:
+        key: Hashable = id(verdict)
+        if verdict.limit.relative and verdict.model:
+            name, _ = split_number(verdict.model)
+            key = verdict.limit.mark, verdict_text(replace(verdict, model=name), update, command)
+        groups.setdefault(key, []).append(verdict)
+    return list(groups.values())
+
+
+def _alike(models: Sequence[str]) -> str:
+    """`, and 6 more like it (Net #2 to #7)`; empty where there is none."""
+    if not models:
+        return ""
+    numbers = sorted(split_number(model)[1] for model in models)
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    shown = ", ".join(f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{n}" for n in run) for run in runs)
+    return f", and {len(models)} more like it ({split_number(models[0])[0]} {shown})"
+
+
+def verdict_text(
+    verdict: Verdict, update: str | None = None, command: str = "python -m pytest", alike: Sequence[str] = ()
+) -> str:
     """One violation: a headline that is complete in itself, and below it what is known about it.
 
     Args:
         verdict: of the violation.
         update: as `growth.update_of` all that the test violates; None: the violation stands alone.
         command: what runs the test again.
+        alike: the other numbered models of which the same is to be said.
     """
-    lines = [headline(verdict)]
+    lines = [f"{headline(verdict)}{_alike(alike)}"]
     update = growth.update_of([verdict]) if update is None else update
     lines += (f"  {label:<9} {text}" for label, text in _details(verdict, update, command))
     # Names of modules and messages are text of others, and a terminal obeys what it is sent.
