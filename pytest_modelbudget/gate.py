@@ -142,7 +142,7 @@ def judge_test(
     subjects = Subjects(item, observation, runs_models=runs_models)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
-        result_of(item).profiles += _overview(observation, subjects, settings, strays)
+        result_of(item).calls += _overview(observation, subjects, settings, strays)
     verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
     if raised:
         verdicts = [
@@ -163,19 +163,19 @@ _THREADS_TOO = "was also called in another thread, where operators cannot be see
 
 def _overview(
     observation: Observation, subjects: Subjects, settings: Settings, notes: tuple[str, ...]
-) -> Iterator[Profile]:
-    """What was seen of every model of a test, and that something was not."""
+) -> Iterator[tuple[Profile, int]]:
+    """What was seen of every model of a test and how often, and that something was not."""
     used = subjects.used()
     unseen = subjects.unseen()
     for subject in used:
         threads = (_THREADS_TOO,) if subject in unseen else ()
-        for profile, _ in observation.profiles(subject.number, settings.flops_per_mac):
-            yield replace(profile, notes=(*profile.notes, *_hidden(profile), *notes, *threads))
+        for profile, count in observation.profiles(subject.number, settings.flops_per_mac):
+            yield replace(profile, notes=(*profile.notes, *_hidden(profile), *notes, *threads)), count
             threads = ()  # once a test
     for subject in unseen:
         if subject not in used:
             profiles = observation.profiles(subject.number, settings.flops_per_mac)
-            yield from (replace(profile, notes=(*profile.notes, _THREADS)) for profile, _ in profiles)
+            yield from ((replace(profile, notes=(*profile.notes, _THREADS)), count) for profile, count in profiles)
 
 
 def _noted(verdict: Verdict, notes: tuple[str, ...]) -> Verdict:

@@ -15,7 +15,7 @@ import pytest
 from pytest_modelbudget.metrics import METRICS, MetricError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from fractions import Fraction
 
     from pytest_modelbudget.profiling.profile import Profile
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TestResult:
-    """The verdicts of one test, and with `--modelbudget` the profiles of its models."""
+    """The verdicts of one test, and with `--modelbudget` the calls of its models."""
 
     __test__ = False
 
@@ -31,15 +31,18 @@ class TestResult:
         self.failed_before = failed_before
         """How many tests, subtests included, had failed when the first figure came."""
         self.verdicts: list[Verdict] = []
-        self.profiles: list[Profile] = []
+        self.calls: list[tuple[Profile, int]] = []
+        """Distinct ones, and how often each came."""
 
     def to_dict(self, *, modules: bool, caught: bool = False) -> dict[str, Any]:
         """Primitives only: anything else would end a run of pytest-xdist."""
         verdicts = list(_closest(self.verdicts))
-        profiles = _distinct([*(verdict.profile for verdict in verdicts if verdict.profile), *self.profiles])
+        calls = _distinct([*((verdict.profile, 0) for verdict in verdicts if verdict.profile), *self.calls])
         return {
             "verdicts": [_verdict_row(verdict, caught=caught) for verdict in verdicts],
-            "profiles": [_profile_row(profile, modules=modules) for profile in profiles],
+            "profiles": [_profile_row(profile, modules=modules) for profile, _ in calls],
+            # How often each came; 0 where that is not known. Beside them: what was measured of a call stays what it is.
+            "times": [count for _, count in calls],
             "entries": _entry_rows(self.verdicts),
         }
 
@@ -84,15 +87,19 @@ def _closest(verdicts: Iterable[Verdict]) -> Iterable[Verdict]:
     return closest.values()
 
 
-def _distinct(profiles: Iterable[Profile]) -> Iterable[Profile]:
+def _distinct(calls: Iterable[tuple[Profile, int]]) -> Sequence[tuple[Profile, int]]:
     """Each limit has made a profile of the same call."""
-    found: dict[object, list[Profile]] = {}
-    for profile in profiles:
+    found: dict[object, list[tuple[Profile, int]]] = {}
+    for profile, count in calls:
         # Equality looks at thousands of modules.
         alike = found.setdefault((profile.model, profile.inputs, profile.params, profile.macs, profile.memory), [])
-        if profile not in alike:
-            alike.append(profile)
-    return [profile for alike in found.values() for profile in alike]
+        for index, (known, times) in enumerate(alike):
+            if known == profile:
+                alike[index] = known, times + count
+                break
+        else:
+            alike.append((profile, count))
+    return [call for alike in found.values() for call in alike]
 
 
 def _closeness(verdict: Verdict) -> tuple[bool, Fraction | int]:

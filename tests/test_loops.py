@@ -137,3 +137,105 @@ def test_over(net): sample(net)
     assert run.outcomes == {"test_within": "passed", "test_over": "failed"}
     assert "1.6 KMACs" in run.headline("test_over") or "1,600 MACs" in run.headline("test_over")
     assert sum(line.startswith("Denoiser  2x4") for line in run.lines) == 1
+
+
+# A token takes 4 x 4 and 4 x 10 MACs: 56. The vocabulary has 10 x 4 parameters, the layers 4 x 4 + 4 and 4 x 10 + 10.
+GROWING = """
+def lm(): return nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.Linear(4, 10))
+def decode(m, steps):
+    for t in range(1, steps + 1): m(torch.zeros(1, t, dtype=torch.long))
+"""
+
+
+def of_models(run) -> list[str]:
+    lines = run.lines
+    start = next(index for index, line in enumerate(lines) if "= model budgets =" in line)
+    end = next(
+        index for index in range(start + 1, len(lines)) if lines[index].startswith("=") or " passed" in lines[index]
+    )
+    return lines[start + 1 : end]
+
+
+@pytest.mark.parametrize("args", [(), ("-q",), ("-n1",)], ids=" ".join)
+def test_calls_that_grow_without_a_cache_are_one_row_and_hide_no_other_model(suite: Suite, args: tuple[str, ...]):
+    run = suite(
+        f"{GROWING}\ndef test_decode(): decode(lm(), 29)\ndef test_other(): Tiny()(batch(1))", "--modelbudget", *args
+    )
+    lines = of_models(run)
+    assert [line for line in lines if not line.startswith("  ")] == [
+        "Sequential  1x29 and 28 smaller calls  on cpu",
+        "Tiny  1x4  on cpu",
+    ]
+    # 29 x 56 MACs; and 1 + 2 + ... + 29 = 435 tokens in all.
+    assert "macs 1.624 KMACs" in lines[1]
+    assert lines.index("  29 calls in all: macs 24.36 KMACs  flops 48.72 KFLOPs") < lines.index(
+        "  test_it.py::test_decode"
+    )
+
+
+def test_verbose_shows_each_of_them(suite: Suite):
+    run = suite(f"{GROWING}\ndef test_decode(): decode(lm(), 29)", "--modelbudget", "-v")
+    assert [line for line in run.lines if line.startswith("Sequential")] == [
+        f"Sequential  1x{t}  on cpu" for t in range(1, 30)
+    ]
+
+
+def test_in_markdown_they_are_one_row_too(suite: Suite):
+    suite(f"{GROWING}\ndef test_decode(): decode(lm(), 29)", "--modelbudget", "--modelbudget-report=markdown:r.md")
+    rows = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    (row,) = [row for row in rows if row.startswith("| `Sequential`")]
+    assert row.startswith("| `Sequential` | 1x29 and 28 smaller calls on cpu | 110 | 1.624 KMACs |")
+
+
+def test_each_test_has_the_row_of_its_heaviest_call(suite: Suite):
+    run = suite(
+        f"""
+{GROWING}
+@pytest.mark.parametrize("steps", [4, 6])
+def test_decode(steps): decode(lm(), steps)
+def test_again():
+    m = lm()
+    decode(m, 6), decode(m, 6)
+def test_once(): lm()(torch.zeros(1, 4, dtype=torch.long))
+""",
+        "--modelbudget",
+    )
+    lines = [line for line in of_models(run) if not line.startswith("  ") or "::" in line or "in all" in line]
+    # 21 tokens in all, twice in one of the tests; and 10.
+    assert lines == [
+        "Sequential  1x6 and 5 smaller calls  on cpu",
+        "  6 to 12 calls in all: macs 1.176 KMACs to 2.352 KMACs",
+        "  test_it.py::test_again and 1 more",
+        "Sequential  1x4 and 3 smaller calls  on cpu",
+        "  4 calls in all: macs 560 MACs  flops 1.12 KFLOPs  total_flops 1.12 KFLOPs",
+        "  test_it.py::test_decode[4]",
+        "Sequential  1x4  on cpu",
+        "  test_it.py::test_once",
+    ]
+
+
+def test_calls_of_equal_weight_are_not_called_smaller(suite: Suite):
+    source = (
+        "def test_it():\n    for shape in ((2, 8), (4, 4), (8, 2), (1, 16)): nn.Linear(4, 4)(torch.ones(*shape, 4))"
+    )
+    run = suite(source.replace("nn.Linear(4, 4)(", "m(").replace("():\n", "():\n    m = Tiny()\n"), "--modelbudget")
+    assert [line for line in of_models(run) if line.startswith("Tiny")] == ["Tiny  2x8x4 and 3 other calls  on cpu"]
+
+
+def test_no_model_has_its_second_row_before_each_has_its_first(suite: Suite):
+    # 12 models, heavier and heavier, each called with two sizes by a test: 24 rows, of which 20 are shown.
+    source = """
+@pytest.mark.parametrize("width", range(1, 13))
+def test_it(width):
+    m = nn.Linear(4, width)
+    m(batch(1)), m(batch(2))
+"""
+    lines = of_models(suite(source, "--modelbudget"))
+    headings = [line.split("  ")[1] for line in lines if line.startswith("Linear")]
+    assert headings == ["2x4", "1x4"] * 8 + ["2x4"] * 4
+    assert lines[-1] == "4 more (-v shows them)"
+
+
+def test_the_steps_of_a_loop_say_what_they_take_in_all(suite: Suite):
+    run = suite(f"{DECODER}\ndef test_it(net): generate(net)", "--modelbudget")
+    assert f"  3 calls in all: macs {sum(STEPS)} MACs  flops {2 * sum(STEPS)} FLOPs" in "\n".join(run.lines)

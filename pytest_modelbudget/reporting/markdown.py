@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.reporting.escape import code, plain
-from pytest_modelbudget.reporting.measured import by_model, figure, folded, grouped, heading, latency, loop, operators
+from pytest_modelbudget.reporting.measured import (
+    by_model,
+    few,
+    figure,
+    folded,
+    grouped,
+    heading,
+    latency,
+    loop,
+    operators,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +51,7 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     limited = {test for test, _ in verdicts}
     # Who limits every test knows what it measures; who observes wants to see it.
     observed = [test for test in report["tests"] if test.get("profiles") and test["id"] not in limited]
-    groups = by_model(folded(grouped((test["id"], test["profiles"]) for test in observed)), calls=True)
+    groups = by_model(few(folded(grouped((test["id"], test["profiles"]) for test in observed))), calls=True)
     columns = _columns(groups)
     sections = [
         Section(_headline(len(failed), len(unmeasured), len(verdicts), report), (), ()),
@@ -222,7 +232,7 @@ def _figure(group: Group, name: str) -> str:
 def _measured(group: Group, columns: Iterable[str]) -> str:
     """The line of a model in the table of what was measured."""
     profile = group.profile
-    where = " ".join(list(heading(profile))[1:])
+    where = " ".join(list(heading(profile, group.others))[1:])
     unknown = f"unknown cost: {operators(profile['uncounted'])}" if profile["uncounted"] else ""
     alike = f"{group.variants} alike" if group.variants > 1 else loop(group)
     return row_of(

@@ -67,9 +67,11 @@ def write(
     profiles = []
     if observed or verbosity > 1:
         tests = ((nodeid, result["profiles"]) for nodeid, result in results.items())
-        groups = measured.grouped(tests, modules=verbosity > 1)
-        # Who looks closely sees each step, in the order of the calls.
-        profiles = measured.by_model(groups if verbosity > 0 else measured.folded(groups), calls=verbosity <= 0)
+        times = {nodeid: result.get("times", ()) for nodeid, result in results.items()}
+        groups = measured.grouped(tests, modules=verbosity > 1, times=times)
+        if verbosity <= 0:  # who looks closely sees each call, in their order
+            groups = measured.few(measured.folded(groups))
+        profiles = measured.by_model(groups, calls=verbosity <= 0)
     if not shown and not profiles and not unmeasured:
         return
     writer = _Writer(reporter)
@@ -191,11 +193,12 @@ class _Writer:
         return parts
 
     def profiles(self, groups: list[Group], verbosity: int) -> None:
-        shown = groups if verbosity > 0 else groups[:_SHORT]
+        shown = groups if verbosity > 0 else measured.cut(groups, _SHORT)
         held: object = None
         for group in shown:
             profile, tests = group.profile, group.tests
-            heading = [*measured.heading(profile), *([f"({group.variants} alike)"] if group.variants > 1 else [])]
+            heading = list(measured.heading(profile, group.others))
+            heading += [f"({group.variants} alike)"] if group.variants > 1 else []
             self._reporter.write_line("  ".join(heading), bold=True)
             self._wrapped(measured.loop(group), indent="  ")
             time = measured.latency(group)
@@ -204,7 +207,8 @@ class _Writer:
             is_told = holds == held and bool(profile["calls"])
             held = holds
             figures = [*measured.figures(*group.rows, state=not is_told), *([f"latency {time}"] if time else [])]
-            for line in self._lines(figures):
+            total = measured.total(group)
+            for line in (*self._lines(figures), *(self._lines(total) if total else ())):
                 self._reporter.write_line(f"  {line}")
             if profile["uncounted"]:
                 self._wrapped(f"unknown cost: {measured.operators(profile['uncounted'])}", indent="  ")
