@@ -66,6 +66,11 @@ class Source:
     everywhere: bool = False
 
 
+def told(text: str, location: str) -> str:
+    """Where a limit was written, in one go: of a table its key alone, which begins with the file."""
+    return text if text.startswith(f"{location}:") else f"{text} at {location}"
+
+
 @dataclass(frozen=True)
 class Limit:
     """The largest value allowed for one metric.

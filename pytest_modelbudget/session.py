@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_modelbudget.budget import told
 from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
 from pytest_modelbudget.result import result_of, share, shorten, take_result, without_group
@@ -126,7 +127,7 @@ class Session:
                     key = source["text"], source["location"]
                     measured.setdefault(key, []).append(verdict["outcome"] != "not measured")
         return [
-            f"{text} at {location} measured none of its {_tests(len(tests))} (-v shows why): correct it or remove it"
+            f"{told(text, location)} measured none of its {_tests(len(tests))} (-v shows why): correct it or remove it"
             for (text, location), tests in measured.items()
             if not any(tests)
         ]

@@ -141,6 +141,39 @@ def test_markdown_names_failures_first(suite: Suite):
     )
 
 
+def test_a_table_is_named_once_where_a_limit_comes_from(suite: Suite):
+    suite.pytester.path.joinpath("pyproject.toml").write_text(
+        '[[tool.modelbudget.budgets]]\ntests = "*"\nmax_params = 100\n', encoding="utf-8"
+    )
+    reports = ("--modelbudget-report=markdown:r.md", "--modelbudget-report=html:r.html")
+    run = suite("def test_it(): Net()(batch())", "-v", *reports)
+    page = suite.pytester.path.joinpath("r.html").read_text("utf-8")
+    assert '"pyproject.toml: tool.modelbudget.budgets[0].max_params"' in page
+    (line,) = [
+        line for line in suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines() if line.startswith("| ✅")
+    ]
+    assert line.endswith("| █████░░░░░ 58.0 % | `pyproject.toml: tool.modelbudget.budgets[0].max_params` |")
+    assert '  pyproject.toml: tool.modelbudget.budgets[0].max_params: params 58 is 58.0 %, "58" is enough' in run.lines
+    run = suite("def test_it(): pass")
+    assert (
+        "ERROR pyproject.toml: tool.modelbudget.budgets[0].max_params measured none of its 1 test (-v shows why): "
+        "correct it or remove it" in run.lines
+    )
+
+
+def test_markdown_counts_budgets_and_not_lines(suite: Suite):
+    # Three of them read the same and are one line.
+    suite(
+        "@pytest.mark.max_params(58)\nclass TestNet:\n    def test_a(self): Net()(batch())\n"
+        "    def test_b(self): Net()(batch())\n    @pytest.mark.max_macs(96)\n    def test_c(self): Net()(batch())\n",
+        "--modelbudget-report=markdown:r.md",
+    )
+    text = suite.pytester.path.joinpath("r.md").read_text("utf-8")
+    assert "## ✅ Model budgets: 4 budgets kept" in text
+    assert "<summary>Within budget (4)</summary>" in text
+    assert sum(line.startswith("| ✅") for line in text.splitlines()) == 2
+
+
 UNMEASURED = """
 @pytest.mark.max_params(58)
 class TestNet:
@@ -159,7 +192,7 @@ def headline_of(suite: Suite, source: str) -> list[str]:
 
 def test_markdown_counts_what_was_not_measured_apart_and_is_not_green(suite: Suite):
     assert headline_of(suite, UNMEASURED) == ["## Model budgets: 1 budget kept, 2 not measured"]
-    _, _, below = suite.pytester.path.joinpath("r.md").read_text("utf-8").partition("Not measured (1)")
+    _, _, below = suite.pytester.path.joinpath("r.md").read_text("utf-8").partition("Not measured (2)")
     apart, _, within = below.partition("Within budget (1)")
     assert "| – | `test_it.py::TestNet::test_helper` and 1 more |" in apart
     assert "| ✅ | `test_it.py::TestNet::test_kept` |" in within

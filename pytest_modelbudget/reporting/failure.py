@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from pytest_modelbudget import quantity
-from pytest_modelbudget.budget import Per
+from pytest_modelbudget.budget import Per, told
 from pytest_modelbudget.metrics import METRICS, Source, Unit
 from pytest_modelbudget.relative import split_number
 from pytest_modelbudget.reporting import growth
@@ -208,8 +208,7 @@ def _doubts(verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _source(limit: Limit) -> str:
-    text, location = limit.source.text, limit.source.location
-    return text if text.startswith(f"{location}:") else f"{text} at {location}"
+    return told(limit.source.text, limit.source.location)
 
 
 def _measured(verdict: Verdict, profile: Profile) -> str:

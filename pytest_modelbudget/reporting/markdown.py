@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
+from pytest_modelbudget.budget import told
 from pytest_modelbudget.metrics import METRICS, Unit
 from pytest_modelbudget.reporting.escape import code, plain
 from pytest_modelbudget.reporting.measured import (
@@ -53,16 +54,17 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     observed = [test for test in report["tests"] if test.get("profiles") and test["id"] not in limited]
     groups = by_model(few(folded(grouped((test["id"], test["profiles"]) for test in observed))), calls=True)
     columns = _columns(groups)
+    kept = [row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1])]
     sections = [
         Section(_headline(len(failed), len(unmeasured), len(verdicts), report), (), ()),
         Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
         Section("### Changes against the baseline", CHANGE_HEADER, change_rows(changes)),
-        Section("### Not measured", _BUDGET_HEADER, _budget_rows(unmeasured), folded=True),
+        Section("### Not measured", _BUDGET_HEADER, _budget_rows(unmeasured), folded=len(unmeasured)),
         Section(
             "### Within budget",
             _BUDGET_HEADER,
-            _budget_rows([row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1])]),
-            folded=True,
+            _budget_rows(kept),
+            folded=len(kept),
         ),
         Section(
             "### Measured, without a budget" if verdicts else "### Measured",
@@ -80,10 +82,10 @@ class Section:
         title: Markdown; a section without rows shows it only where it has no header either.
         header: the names of the columns.
         rows: the table's lines.
-        folded: whether it shows when it is clicked.
+        folded: how many budgets its rows tell of, where it shows only when it is clicked.
     """
 
-    def __init__(self, title: str, header: Sequence[str], rows: Sequence[str], *, folded: bool = False) -> None:
+    def __init__(self, title: str, header: Sequence[str], rows: Sequence[str], *, folded: int = 0) -> None:
         self.title = title
         self.header = header
         self.rows = rows
@@ -95,7 +97,7 @@ class Section:
             return
         if self.folded:
             title = self.title.lstrip("# ")
-            yield f"<details><summary>{title} ({len(self.rows)})</summary>"
+            yield f"<details><summary>{title} ({self.folded})</summary>"
         else:
             yield self.title
         yield ""
@@ -271,8 +273,15 @@ def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
         plain(measured),
         verdict["limit"] or "",
         verdict.get("growth") or _bar(verdict["used"]),
-        f"{code(verdict['source']['text'], 60)} {code(verdict['source']['location'], 80)}",
+        _set_by(verdict["source"]),
     )
+
+
+def _set_by(source: Row) -> str:
+    text, location = source["text"], source["location"]
+    if told(text, location) == text:
+        return code(text, 80)
+    return f"{code(text, 60)} {code(location, 80)}"
 
 
 def tests_cell(tests: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
+from pytest_modelbudget.budget import told
 from pytest_modelbudget.metrics import METRICS, Source
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def hints(results: Mapping[str, Row]) -> list[str]:
         what = metric if per == "call" else f"{metric} per {per}"
         least = quantity.ceiling(Fraction(verdict["figure"]), METRICS[metric].unit)
         lines.append(
-            f"  {text} at {location}: {f'{what} {module}'.strip()} {verdict['measured']} is "
+            f"  {told(text, location)}: {f'{what} {module}'.strip()} {verdict['measured']} is "
             f'{100 * float(used):.1f} %, "{least}" is enough'
         )
     if len(wide) > _SHOWN:

@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_modelbudget.baseline import Key, to_json
+from pytest_modelbudget.budget import told
 from pytest_modelbudget.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _budget(verdict: Row, recorded: Mapping[tuple[str, ...], Any], test: str) ->
         "figure": _exact(verdict["figure"]),
         "bound": _exact(verdict["bound"]),
         "baseline": _exact(baseline if verdict["baseline"] is None else verdict["baseline"]),
-        "source": f"{verdict['source']['text']} at {verdict['source']['location']}",
+        "source": told(verdict["source"]["text"], verdict["source"]["location"]),
     }
 
 
