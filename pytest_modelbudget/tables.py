@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.relative import growth_limits, growth_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_modelbudget.settings import Settings
@@ -37,7 +38,7 @@ class Table:
     key: str
 
     def covers(self, nodeid: str) -> bool:
-        """Whether the pattern is the node id, or its beginning up to `::`, `[` or `/`, or matches it as fnmatch does.
+        """Whether the pattern is the node id, or its beginning up to `::`, `[` or `/`, or matches one.
 
         So whatever pytest takes on its command line, folders included, names the same tests here.
         """
@@ -46,7 +47,30 @@ class Table:
             # xdist appends "@group" to node ids.
             if not rest or rest.startswith(("::", "[", "/", "@")):
                 return True
-        return fnmatchcase(nodeid, self.tests)
+        if fnmatchcase(nodeid, self.tests):
+            return True
+        path, _, _ = self.tests.partition("::")
+        # Behind "::", brackets alone are those of a parameter.
+        if not ("*" in self.tests or "?" in self.tests or "[" in path):
+            return False
+        beginnings = [nodeid, *_beginnings(nodeid)]
+        return any(fnmatchcase(beginning, pattern) for pattern in _variants(self.tests) for beginning in beginnings)
+
+
+def _beginnings(nodeid: str) -> Iterator[str]:
+    for end in re.finditer(r"::|[\[/@]", nodeid):
+        yield nodeid[: end.start()]
+        if end.group() == "/":  # who names a folder may end it with one
+            yield nodeid[: end.end()]
+
+
+def _variants(pattern: str) -> set[str]:
+    """The pattern, and those in which a `**/` stands for no folder: to fnmatch it is one at least."""
+    first, *others = re.split(r"(?:(?<=/)|^)(?:\*\*/)+", pattern)
+    variants = {first}
+    for other in others:
+        variants = {f"{variant}{folders}{other}" for variant in variants for folders in ("*/", "")}
+    return variants
 
 
 def load(rootdir: Path, settings: Settings) -> tuple[Table, ...]:
