@@ -63,8 +63,12 @@ class Session:
     @property
     def _quietest(self) -> int:
         """The verbosity down to which what was observed is listed: who types the option wants to see the list."""
-        own = self._config.getini("verbosity_modelbudget")
-        return -1 if own == "auto" and "--modelbudget" in self._config.invocation_params.args else 0
+        return -1 if self._config.getini("verbosity_modelbudget") == "auto" and self._is_typed else 0
+
+    @property
+    def _is_typed(self) -> bool:
+        """Whether the option to observe every test stands on the command line itself."""
+        return "--modelbudget" in self._config.invocation_params.args
 
     @property
     def _modules(self) -> bool:
@@ -165,6 +169,15 @@ class Session:
             self._verbosity,
             observed=self._settings.observe_all and self._verbosity >= self._quietest,
         )
+        if self._settings.observe_all and self._verbosity < self._quietest and self._is_typed:
+            from pytest_modelbudget.reporting.measured import models_in
+
+            if models := models_in(result["profiles"] for result in self.results.values()):
+                own = self._config.getini("verbosity_modelbudget")
+                why = "-qq" if own == "auto" else f"verbosity_modelbudget = {own}"
+                terminalreporter.write_line(
+                    f"modelbudget: {models} model{'s' * (models != 1)} observed, not listed with {why}"
+                )
         # Who looks closely, at all there is: on a part of the suite, or a failed run, others may need the room.
         if self._verbosity > 0 and exitstatus == pytest.ExitCode.OK and is_full_run(self._config):
             from pytest_modelbudget.reporting.room import hints

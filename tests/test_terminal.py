@@ -260,6 +260,26 @@ def test_who_asks_for_less_does_not(suite: Suite):
     assert table(suite(OBSERVED, "--modelbudget")) == []
 
 
+def observed_line(run: Run) -> list[str]:
+    """What is said in one line, apart from the header."""
+    return [line for line in run.lines if line.startswith("modelbudget: ") and "observing every test" not in line]
+
+
+def test_who_typed_the_option_is_told_that_nothing_is_listed(suite: Suite):
+    source = OBSERVED + "\ndef test_twice(): Net()(batch(1)), Tiny()(batch())"
+    assert observed_line(suite(source, "--modelbudget", "-qq")) == [
+        "modelbudget: 2 models observed, not listed with -qq"
+    ]
+    assert observed_line(suite(OBSERVED, "--modelbudget", "-q")) == []
+    assert observed_line(suite("def test_it(): pass", "--modelbudget", "-qq")) == []
+    suite.pytester.makeini("[pytest]\nverbosity_modelbudget = -1\n")
+    assert observed_line(suite(OBSERVED, "--modelbudget")) == [
+        "modelbudget: 1 model observed, not listed with verbosity_modelbudget = -1"
+    ]
+    suite.pytester.makeini("[pytest]\naddopts = --modelbudget\n")
+    assert observed_line(suite(OBSERVED, "-qq")) == []
+
+
 def headings(run: Run) -> list[str]:
     return [line for line in table(run) if not line.startswith("  ")]
 

@@ -261,8 +261,17 @@ def cut(groups: Sequence[Group], limit: int) -> list[Group]:
 
 
 def _model_of(group: Group) -> tuple[Any, ...]:
+    return _named(group.profile)
+
+
+def _named(profile: Row) -> tuple[Any, ...]:
     """What tells models apart: large and small ones may be of one class."""
-    return tuple(group.profile[name] for name in ("model", "params", "size"))
+    return tuple(profile[name] for name in ("model", "params", "size"))
+
+
+def models_in(tests: Iterable[Sequence[Row]]) -> int:
+    """How many models the profiles of tests tell of."""
+    return len({_named(profile) for profiles in tests for profile in profiles})
 
 
 def heading(profile: Row, others: Sequence[Row] = ()) -> Iterator[str]:
