@@ -280,6 +280,50 @@ def test_who_typed_the_option_is_told_that_nothing_is_listed(suite: Suite):
     assert observed_line(suite(OBSERVED, "-qq")) == []
 
 
+KEEPING = """
+kept = []
+class Keeping(Net):
+    def forward(self, x):
+        kept.append(super().forward(x).relu())
+        return kept[-1]
+
+{mark}
+def test_a(): Keeping()(batch())
+{mark}
+def test_b(): Keeping()(batch())
+def test_c(): pass
+"""
+KEPT = (
+    "something outside the model keeps tensors of this run, which have no data (1 of aten::relu): empty that cache "
+    'after this test, or measure with device="cpu"'
+)
+
+
+@pytest.mark.parametrize("args", [("-q",), ("-qq",), ("-q", "-n1")], ids=" ".join)
+def test_what_makes_later_tests_fail_is_said_quietly_too(suite: Suite, args: tuple[str, ...]):
+    run = suite(KEEPING.format(mark="@pytest.mark.max_macs(200, device='meta')"), *args)
+    assert table(run) == []
+    assert observed_line(run) == [f"modelbudget: test_it.py::test_a and 1 more: {KEPT}"]
+
+
+@pytest.mark.parametrize("args", [(), ("-v",)], ids=["short", "verbose"])
+def test_it_is_said_once_where_the_table_says_it(suite: Suite, args: tuple[str, ...]):
+    run = suite(KEEPING.format(mark="@pytest.mark.max_macs(200, device='meta')"), *args)
+    assert observed_line(run) == []
+    assert KEPT in " ".join(" ".join(table(run)).split())
+
+
+def test_a_cut_table_does_not_hide_it(suite: Suite):
+    # 96 MACs: the limits of the twenty others are fuller.
+    others = "".join(f"@pytest.mark.max_macs({100 + n})\ndef test_{n}(): Net()(batch())\n" for n in range(20))
+    run = suite(
+        KEEPING.format(mark="")
+        + others
+        + "@pytest.mark.max_macs('1k', device='meta')\ndef test_far(): Keeping()(batch())"
+    )
+    assert observed_line(run) == [f"modelbudget: test_it.py::test_far: {KEPT}"]
+
+
 def headings(run: Run) -> list[str]:
     return [line for line in table(run) if not line.startswith("  ")]
 

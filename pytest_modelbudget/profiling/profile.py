@@ -159,6 +159,10 @@ class LatencyMeasurement:
         return self.upper - self.lower
 
 
+KEPT_OUTSIDE = "something outside the model keeps tensors of this run"
+"""How the note begins on what an abstract run has left behind: tests that come upon it fail."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """The figures of one call of a model. Counts are exact integers; None means not measured.

@@ -27,6 +27,7 @@ from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.mistakes import check_arguments, explained
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.profiling.parameters import has_weights, paths_of
+from pytest_modelbudget.profiling.profile import KEPT_OUTSIDE
 from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.sharding import check_runs_alone
 from pytest_modelbudget.profiling.specification import Specification, is_training, realize, specify
@@ -311,8 +312,7 @@ def _said(leftovers: Counter[str]) -> tuple[str, ...]:
         return ()
     kept = ", ".join(f"{count} of {operator}" for operator, count in leftovers.items())
     return (
-        f"something outside the model keeps tensors of this run, which have no data ({kept}): "
-        'empty that cache after this test, or measure with device="cpu"',
+        f'{KEPT_OUTSIDE}, which have no data ({kept}): empty that cache after this test, or measure with device="cpu"',
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_modelbudget import quantity
 from pytest_modelbudget.metrics import METRICS, Source
+from pytest_modelbudget.profiling.profile import KEPT_OUTSIDE
 from pytest_modelbudget.reporting import measured
 from pytest_modelbudget.verdict import SHARED_MACHINE
 
@@ -72,13 +73,26 @@ def write(
         if verbosity <= 0:  # who looks closely sees each call, in their order
             groups = measured.few(measured.folded(groups))
         profiles = measured.by_model(groups, calls=verbosity <= 0)
-    if not shown and not profiles and not unmeasured:
-        return
+    traps = list(_traps(verdicts, shown))
+    if shown or profiles or unmeasured:
+        _section(reporter, shown, len(rows) - len(shown), profiles, unmeasured, verbosity)
+    for trap in traps:
+        reporter.write_line(trap, yellow=True)
+
+
+def _section(
+    reporter: pytest.TerminalReporter,
+    shown: Budgets,
+    left_out: int,
+    profiles: list[Group],
+    unmeasured: Sequence[str],
+    verbosity: int,
+) -> None:
     writer = _Writer(reporter)
     reporter.write_sep("=", "model budgets")  # reporter.section() would leave an empty line behind
     writer.table(shown)
-    if len(shown) < len(rows):
-        reporter.write_line(f"{len(rows) - len(shown)} more within budget, less used (-v shows them)")
+    if left_out:
+        reporter.write_line(f"{left_out} more within budget, less used (-v shows them)")
     writer.profiles(profiles, verbosity)
     if any(_is_time(verdict) for _, verdict, _ in shown) and reporter.config.pluginmanager.has_plugin("dsession"):
         reporter.write_line(
@@ -86,6 +100,22 @@ def write(
         )
     for complaint in unmeasured:
         reporter.write_line(f"ERROR {complaint}", red=True)
+
+
+def _traps(verdicts: Budgets, shown: Budgets) -> Iterator[str]:
+    """What a test has left behind that makes later ones fail, of each test of which no shown row says so."""
+    told = {test for nodeid, verdict, others in shown if _trap(verdict) for test in (nodeid, *others)}
+    found: dict[str, dict[str, None]] = {}
+    for nodeid, verdict, _ in verdicts:
+        if nodeid not in told and not verdict["failed"] and (note := _trap(verdict)):
+            found.setdefault(note, {})[nodeid] = None
+    for note, tests in found.items():
+        first, *others = tests
+        yield f"modelbudget: {first}{f' and {len(others)} more' if others else ''}: {note}"
+
+
+def _trap(verdict: Row) -> str:
+    return next((note for note in verdict.get("notes", ()) if note.startswith(KEPT_OUTSIDE)), "")
 
 
 def _merged(rows: Budgets) -> Budgets:
