@@ -5,9 +5,9 @@ Imported as soon as a test has a budget: standard library and pytest only.
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from hashlib import sha256
+from json import dumps  # by name: a test may have patched it when its result is reported
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -221,7 +221,7 @@ def _shareable(result: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _digest(details: object) -> str:
-    return sha256(json.dumps(details).encode()).hexdigest()
+    return sha256(dumps(details).encode()).hexdigest()
 
 
 def without_group(nodeid: str) -> str:

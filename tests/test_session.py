@@ -254,3 +254,18 @@ def test_a_run_that_stops_at_its_first_failures_judges_no_source_that_it_did_not
         assert run.headline(name) == "max_params: Net 58 > 10 (+480.0 %)"
     assert "measured none of its" not in run.result.stdout.str()
     assert "stopping after 2 failures" in run.result.stdout.str()
+
+
+def test_a_test_may_patch_what_reports_are_made_with(suite):
+    run = suite(
+        """
+import json
+
+def test_it(monkeypatch):
+    monkeypatch.setattr(json, "dumps", None)
+    Net()(batch())
+def test_other(): pass
+""",
+        "--modelbudget",
+    )
+    assert run.outcomes == {"test_it": "passed", "test_other": "passed"}
