@@ -234,3 +234,46 @@ def test_step(keeps): keeps(torch.zeros(2, 8)).sum().backward()
             "max_training_flops: *Keeps cannot be copied *; or run the backward pass in the test",
         ]
     )
+
+
+def test_the_backward_pass_of_what_methods_do_themselves_is_no_smaller_figure(pytester: pytest.Pytester) -> None:
+    """In a call 2 x 4 x 64 x 640 FLOPs three times: of `l` weight and input, and of `w`, which a method lost."""
+    pytester.makepyfile(
+        HEADER
+        + """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(64, 640))
+        self.l = nn.Linear(640, 64, bias=False)
+    def forward(self, x): return self.l(x @ self.w)
+    def score(self, x): return self.l(x @ self.w)
+    def embed(self, x): return x @ self.w
+
+@pytest.fixture
+def net(): return Net()
+
+x = torch.zeros(4, 64)
+
+@pytest.mark.max_backward_flops(3 * 327_680)
+def test_call(net): net(x).sum().backward()
+
+@pytest.mark.max_backward_flops("1M")
+def test_method(net): net.score(x).sum().backward()
+
+@pytest.mark.max_training_flops("1G", per="test")
+def test_training(net): net.score(x).sum().backward()
+
+@pytest.mark.max_backward_flops("1M")
+def test_embed(net): net.embed(x).sum().backward()
+
+@pytest.mark.max_flops(4 * 64 * 640 * 2)
+def test_forward(net): net.embed(x).sum().backward()
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=3, passed=2)
+    said = (
+        "max_*: nothing was measured: methods of Net made contractions outside module calls, *: call the model itself*"
+    )
+    result.stdout.fnmatch_lines([said] * 3)
