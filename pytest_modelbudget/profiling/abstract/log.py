@@ -85,10 +85,15 @@ class Log:
         self.append(Did(operator, works, tuple(sizes), transient))
         self.events += storages
 
-    def read(self, tensor: torch.Tensor, account: Account) -> None:
-        """Note that an operator reads this, unless the call was given it or has made it."""
-        key, size, holder = holder_of(tensor)
-        if size and not account.holds(key) and not any(map(self._is_own, weakref.getweakrefs(holder))):
+    def knows(self, tensor: torch.Tensor, account: Account) -> bool:
+        """Whether the call holds this, was given it, has made it, or was seen to read it."""
+        key, _, holder = holder_of(tensor)
+        return account.holds(key) or any(map(self._is_own, weakref.getweakrefs(holder)))
+
+    def read(self, tensor: torch.Tensor) -> None:
+        """Note that an operator reads this, which the call does not know."""
+        _, size, holder = holder_of(tensor)
+        if size:
             self.events += (Found(size), Storage(holder, self.append))
 
     def resized(self, tensor: torch.Tensor) -> None:

@@ -181,7 +181,12 @@ class AbstractMode(TorchDispatchMode):
     def _read(self, args: Args, kwargs: Kwargs) -> None:
         """Tell of operands that were there before the run, in a closure or a plain attribute, unless single numbers."""
         for tensor in tensors(args, kwargs):
-            if (not tensor.is_meta or self._has_foreign) and tensor.dim() and self._is_foreign(tensor):
+            if (
+                (not tensor.is_meta or self._has_foreign)
+                and tensor.dim()
+                and not self._tracker.knows(tensor)
+                and self._is_foreign(tensor)
+            ):
                 self._tracker.book_reading(tensor)
 
     def _may_read_foreign(self, key: Key) -> bool:

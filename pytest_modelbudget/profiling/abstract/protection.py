@@ -60,6 +60,7 @@ class Protection:
         """Those that are parts of others."""
         self._holds_without_data = False
         """Whether there are tensors on meta in plain attributes."""
+        self._own_copies: set[int] | None = None
         self._own: set[int] | None = None
         self._plans: dict[tuple[type, ...], _Plan] = {}
         """By the classes of a module's attributes: where to look for what it holds."""
@@ -140,10 +141,20 @@ class Protection:
     @property
     def has_foreign(self) -> bool:
         """Whether what the models hold has tensors without data that are none of their parameters and buffers."""
-        return self._holds_without_data or self._reached > len(self._registered - {id(None)})
+        return self._holds_without_data or self._holds_foreign_modules
+
+    @property
+    def _holds_foreign_modules(self) -> bool:
+        return self._reached > len(self._registered - {id(None)})
 
     def is_foreign(self, tensor: Tensor) -> bool:
         """Whether a tensor is no parameter or buffer of the models: neither a twin nor an original."""
+        if self._own_copies is None:
+            copies = () if self._holds_foreign_modules else self._twins.values()
+            self._own_copies = storages_of(twin for twin in copies if not twin.is_meta)
+        key = holder_of(tensor)[0]
+        if key in self._own_copies:  # nearly always: constants that steer the model
+            return False
         if self._own is None:
             parts = [part for model in self._models for _, part in paths_of(model)]
             tables = {id(table) for part in parts for table in (part._parameters, part._buffers)}
@@ -152,7 +163,7 @@ class Protection:
             self._own = storages_of(
                 tensor for table in (*originals, *twins) for tensor in table.values() if tensor is not None
             )
-        return holder_of(tensor)[0] not in self._own
+        return key not in self._own
 
     # -- what a model holds -------------------------------------------------------------------------------------
 

@@ -78,6 +78,10 @@ class RunTracker(ModuleTracker):
             self.book(work, frame)
         self.book(None, frame, made, operator, transient)
 
+    def knows(self, tensor: torch.Tensor) -> bool:  # noqa: ARG002
+        """Whether it need not be told that a tensor is read: accounts look that up themselves."""
+        return False
+
     def book_reading(self, tensor: torch.Tensor) -> None:
         """An operator of the innermost open call reads what neither is a twin nor, perhaps, known otherwise."""
         if self._open and not self.paused:
@@ -149,10 +153,14 @@ class LoggingTracker(RunTracker):
             self.read()
             super().book_running(works, made, operator, transient)
 
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """As of any run; the log, which is read later, has no second look."""
+        return bool(self.logged) and not self.paused and self.log.knows(tensor, self._open[0].call.memory)
+
     def book_reading(self, tensor: torch.Tensor) -> None:
         """As of any run."""
         if self.logged and not self.paused:
-            self.log.read(tensor, self._open[0].call.memory)
+            self.log.read(tensor)
         else:
             self.read()
             super().book_reading(tensor)
