@@ -33,12 +33,12 @@ from pytest_modelbudget.values import kind_of, modules_in, part_of, parts_of, va
 from pytest_modelbudget.verdict import SHARED_MACHINE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_modelbudget.budget import Inputs
     from pytest_modelbudget.calling import Arguments, Calls
     from pytest_modelbudget.metrics import Metric
-    from pytest_modelbudget.profiling.calls import Call, Work
+    from pytest_modelbudget.profiling.calls import Call
     from pytest_modelbudget.profiling.observation import Observation
     from pytest_modelbudget.profiling.profile import Profile
     from pytest_modelbudget.profiling.specification import Specification
@@ -151,7 +151,7 @@ class Subjects:
         """The modules that did something, each with those whose methods were on the call stack, innermost first."""
         tracker = self._observation.tracker
         works = [(call.module, call.selves) for call in tracker.calls]
-        return works + [(selves[0], selves) for selves, _ in self._observation.outside()]
+        return works + [(each.selves[0], each.selves) for each in self._observation.outside()]
 
     def _owner(self, module: int, candidates: Sequence[int]) -> int:
         """The outermost of the candidates that contain the module."""
@@ -320,11 +320,6 @@ class Subjects:
         called = any(count for _, count in profiles)
         is_there = device == "auto" or all(profile.device == torch.device(device).type for profile, _ in profiles)
         ran_backward = any(profile.backward_flops is not None for profile, _ in profiles)
-        if metric.backward and self._lost_backward(subject):
-            raise SubjectError(
-                f"methods of {self.describe(subject, alone=True)} made contractions outside module calls, and nobody "
-                "can tell whose their backward pass is: call the model itself, or put them in the forward of a part"
-            )
         # What is alive at once is that of the whole training step.
         backward = metric.backward or (ran_backward and metric.source is Source.STORAGE)
         is_complete = not metric.backward or ran_backward
@@ -461,7 +456,12 @@ class Subjects:
     def _lacks_work(self, subject: Subject, metric: Metric, per: Per) -> bool:
         """Whether methods did what is asked for outside module calls, so that these repeated are not all of it."""
         observation = self._observation
-        works = self._work_of_methods(subject)
+        works = [
+            work
+            for each in observation.outside()
+            if observation.contains(subject.number, each.selves[0])
+            for work in each.work
+        ]
         if not works:
             return False
         called = {observation.unwrapped(call.module) for call in observation.tracker.calls}
@@ -472,19 +472,8 @@ class Subjects:
             observation.contains(subject.number, part) for part in called - {subject.number}
         ):
             # What follows from contractions alone, where the model itself makes them all.
-            return _has_contractions(works)
+            return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
         return True
-
-    def _lost_backward(self, subject: Subject) -> bool:
-        """Whether the backward pass came to contractions of no module, which may be those that methods made."""
-        orphans = self._observation.tracker.orphan_backward
-        return all(map(_has_contractions, (self._work_of_methods(subject), orphans)))
-
-    def _work_of_methods(self, subject: Subject) -> list[Work]:
-        """What methods of a model did outside module calls."""
-        contains = self._observation.contains
-        works = [works for selves, works in self._observation.outside() if contains(subject.number, selves[0])]
-        return [work for each in works for work in each]
 
     def _announce(self, subject: Subject, device: str) -> None:
         """A line on the terminal: what takes long should not look as if it hung."""
@@ -512,11 +501,6 @@ class Subjects:
                 invalid=True,
             )
         return module
-
-
-def _has_contractions(works: Iterable[Work]) -> bool:
-    """Whether there are any among them, or what may be one."""
-    return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
 
 
 def _with_dummy_inputs(profile: Profile) -> Profile:

@@ -92,6 +92,20 @@ class Call:
         self.device = tensors[0].device.type if tensors else ""
 
 
+@dataclass(eq=False)
+class Outside:
+    """What methods did outside every module call.
+
+    Attributes:
+        selves: the modules whose methods were on the call stack, innermost first.
+        backward: work of the backward pass through that.
+    """
+
+    selves: Path
+    work: list[Work] = field(default_factory=list)
+    backward: list[Work] = field(default_factory=list)
+
+
 class Entry:
     """A module call that has not returned yet."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from bisect import bisect_right
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pytest_modelbudget.profiling import hooks, internals
-from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Path, Returned, Work
+from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
 from pytest_modelbudget.profiling.memory import Account, Stretch
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
+from pytest_modelbudget.profiling.spans import Spans
 from pytest_modelbudget.profiling.storages import Holding, holding_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from pytest_modelbudget.profiling.profile import Shape
+    from pytest_modelbudget.profiling.spans import Maker
 
 _CONVERSION = torch.nn.Module._apply.__code__
 _get_ident = threading.get_ident
@@ -54,12 +55,10 @@ class ModuleTracker:
     ) -> None:
         self.numbers = ModuleNumbers()
         self.calls: list[Call] = []
-        self.outside: dict[Path, list[Work]] = {}
-        """Work outside every module call, by the modules whose methods were on the call stack (innermost first)."""
+        self.outside: dict[Path, Outside] = {}
+        """What ran outside every module call, by the modules whose methods were on the call stack (innermost first)."""
         self.stretches: dict[int, Stretch] = {}
         """The memory of that, for each of those modules."""
-        self.orphan_backward: list[Work] = []
-        """Work of a backward pass whose forward ran in no module."""
         self.unseen: dict[int, None] = {}
         """Modules called in other threads, where operators cannot be seen, in the order of their first calls."""
         self.paused = False
@@ -79,9 +78,7 @@ class ModuleTracker:
         """What models hold, each with the edition that it is of."""
         self.edition = 0
         """Another one where modules were made or converted outside of calls: models may hold other things since."""
-        # Which module created an autograd node: sequence numbers grow, so the k-th span starts at _starts[k].
-        self._starts: list[int] = []
-        self._spans: list[tuple[Call, Path] | None] = []
+        self._spans = Spans()
 
     @contextmanager
     def under(self, base: FrameType) -> Iterator[None]:
@@ -154,12 +151,14 @@ class ModuleTracker:
         if methods is None:
             return
         selves = tuple(methods)
-        if selves not in self.outside:
-            self.outside[selves] = []
+        outside = self.outside.get(selves)
+        if outside is None:
+            outside = self.outside[selves] = Outside(selves)
             if self._on_outside is not None:
                 self._on_outside(selves)
+        self._spans.claim(outside if selves else None)
         if work is not None:
-            self.outside[selves].append(work)
+            outside.work.append(work)
         stretches = self._stretches_of(methods) if made or read else ()
         for stretch in stretches:
             stretch.made(made, (selves[::-1], operator), transient=transient)
@@ -214,29 +213,37 @@ class ModuleTracker:
     def _book_backward(
         self, work: Work | None, node: Any, made: tuple[torch.Tensor, ...], operator: str, transient: int
     ) -> None:
-        span = self._span_of(node)
+        span = self._spans.of(node)
         if work is not None and (work.cost is None or work.cost.macs or work.cost.flops):
             # A hook on a parameter runs where its gradient is accumulated, at a node that no module made.
             parameter = getattr(node, "variable", None)
             span = span if parameter is None else self._holder_of(parameter)
-        if span is None:
+        if isinstance(span, tuple):
+            call, path = span
             if work is not None:
-                self.orphan_backward.append(work)
-            for account in self._latest() if made else ():
-                if self.calls:  # a loss, perhaps: whether the backward pass comes to a module after it decides
-                    account.later(made, ((), operator), transient, backward=True)
-                else:
-                    account.made(made, ((), operator), backward=True, transient=transient)
-            return
-        call, path = span
-        if work is not None:
-            call.backward.setdefault(path, []).append(work)
-        if made:
-            call.memory.made(made, (path, operator), backward=True, transient=transient)
-        if torch.is_grad_enabled():  # create_graph: the node made for this operator belongs to the same module
-            following = internals.autograd_sequence_number()
-            self._mark_span(following - 1, span)
-            self._mark_span(following, None)
+                call.backward.setdefault(path, []).append(work)
+            if made:
+                call.memory.made(made, (path, operator), backward=True, transient=transient)
+        else:
+            if span is not None and work is not None:
+                span.backward.append(work)
+            if made:
+                self._remember_backward(made, () if span is None else span.selves, operator, transient)
+        if span is not None and torch.is_grad_enabled():  # create_graph: the node of this operator belongs to the same
+            self._spans.mark_latest(span)
+
+    def _remember_backward(self, made: tuple[torch.Tensor, ...], selves: Path, operator: str, transient: int) -> None:
+        """The memory of a backward pass through what ran outside every module call, in methods of `selves`."""
+        stretches = [self.stretches[number] for number in selves if number in self.stretches]
+        for stretch in stretches:
+            stretch.made(made, (selves[::-1], operator), backward=True, transient=transient)
+        for account in self._latest():
+            if account in stretches:
+                continue
+            if self.calls:  # a loss, perhaps: whether the backward pass comes to a module after it decides
+                account.later(made, ((), operator), transient, backward=True)
+            else:
+                account.made(made, ((), operator), backward=True, transient=transient)
 
     def _holder_of(self, parameter: torch.Tensor) -> tuple[Call, Path] | None:
         """The latest call of a model that holds a parameter, and where."""
@@ -278,18 +285,18 @@ class ModuleTracker:
         else:
             call, path = self._begin(module, number, internals.current_autograd_node(), frame, args)
         stack.append(Entry(module, number, frame, call, path))
-        self._mark_span(_sequence_number(), (call, path))
+        self._spans.mark(_sequence_number(), (call, path))
 
     def _begin(
         self, module: torch.nn.Module, number: int, node: Any, frame: FrameType, args: tuple[Any, ...]
     ) -> tuple[Call, Path]:
-        span = None
+        span: Maker = None
         if node is not None:
             # A checkpoint around the whole model makes its node before the model is entered.
-            span = self._span_of(node) or next(
-                ((call, call.path) for call in reversed(self.calls) if call.module == number), None
-            )
-        if span is not None:
+            span = self._spans.of(node)
+            if not isinstance(span, tuple):
+                span = next(((call, call.path) for call in reversed(self.calls) if call.module == number), None)
+        if isinstance(span, tuple):
             # Activation checkpointing runs modules again inside the backward pass of the call they belong to.
             call, path = span
             return call, (*path[: path.index(number)], number) if number in path else (*path, number)
@@ -396,11 +403,11 @@ class ModuleTracker:
         """
         entry = next((entry for entry in reversed(stack) if entry.returned is None), None)
         following = _sequence_number() + (is_hooked and torch.is_grad_enabled())
-        self._mark_span(following, None if entry is None else (entry.call, entry.path))
+        self._spans.mark(following, None if entry is None else (entry.call, entry.path))
 
     def _mark_hook(self, stack: list[Entry]) -> None:
         """Those that were made since the last mark belong to the module whose hook is running."""
-        self._spans[-1] = (stack[-1].call, stack[-1].path)
+        self._spans.mark_all((stack[-1].call, stack[-1].path))
         self._mark_leaving(stack)
 
     def will_hold(self, number: int, parameters: int, buffers: int) -> None:
@@ -475,20 +482,6 @@ class ModuleTracker:
                 methods[self.numbers[module]] = frame
             frame = frame.f_back
         return methods
-
-    # -- autograd -----------------------------------------------------------------------------------------------
-
-    def _mark_span(self, start: int, span: tuple[Call, Path] | None) -> None:
-        """Nodes numbered from `start` on belong to `span`."""
-        if self._starts and self._starts[-1] >= start:  # no node since the last mark: it marked nothing
-            self._spans[-1] = span
-        else:
-            self._starts.append(start)
-            self._spans.append(span)
-
-    def _span_of(self, node: Any) -> tuple[Call, Path] | None:
-        index = bisect_right(self._starts, node._sequence_nr()) - 1
-        return self._spans[index] if index >= 0 else None
 
 
 def is_hooked_backward(module: torch.nn.Module) -> bool:

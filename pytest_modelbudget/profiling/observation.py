@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Self
 
-    from pytest_modelbudget.profiling.calls import Call, CallTree, Path, Work
+    from pytest_modelbudget.profiling.calls import Call, CallTree, Outside, Path, Work
     from pytest_modelbudget.profiling.memory import Account
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Profile, Shape
@@ -118,7 +118,7 @@ class Observation:
     def _look_again(self) -> None:
         """At the end, at what models are left as, and at those that `torch.func.functional_call` had swapped."""
         seen = dict.fromkeys(number for call in self.tracker.calls for number in (call.module, *call.selves))
-        self._look_at_changed(number for number in seen if self.has(number))
+        self._look_at_changed(number for number in seen if number in self._sums)
         self._swapped.clear()
 
     def _note(self, numbers: Iterable[int], *, anew: bool = False) -> None:
@@ -186,14 +186,14 @@ class Observation:
                 self._anatomies[inner] = anatomy.part(children[0])
             number = inner
 
-    def outside(self) -> Iterator[tuple[Path, list[Work]]]:
-        """Work outside every module call, with the modules whose methods did it, innermost first.
+    def outside(self) -> Iterator[Outside]:
+        """What methods did outside every module call.
 
         Methods that merely copy, as `load_state_dict` does, put no model to work.
         """
-        for selves, works in self.tracker.outside.items():
-            if selves and any(work.cost is None or any(work.cost) for work in works):
-                yield selves, works
+        for each in self.tracker.outside.values():
+            if each.selves and any(work.cost is None or any(work.cost) for work in each.work):
+                yield each
 
     def _works_itself(self, number: int) -> bool:
         """Whether contractions ran in the module itself, in none of its parts."""
@@ -205,9 +205,9 @@ class Observation:
             if tree.module == number
             for work in tree.work
         ]
-        for selves, outside in self.tracker.outside.items():
-            if selves and selves[0] == number:
-                works += outside
+        for outside in self.tracker.outside.values():
+            if outside.selves and outside.selves[0] == number:
+                works += outside.work
         return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
 
     # -- profiles -----------------------------------------------------------------------------------------------
@@ -252,9 +252,8 @@ class Observation:
                     )
                     profiles[key] = profile, 1
         found = list(profiles.values())
-        outside = self._outside_of(builder)
+        outside, backward = self._outside_of(builder)
         if parts or outside:
-            backward = {}
             for call, _, _ in parts:
                 for chain, works in call.backward.items():
                     backward.setdefault(chain, []).extend(works)
@@ -302,7 +301,7 @@ class Observation:
             return profiles[0][0]
         builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
         trees: list[tuple[CallTree, str]] = []
-        backward: dict[Path, list[Work]] = {}
+        outside, backward = self._outside_of(builder)
         for call in self.tracker.calls:
             if call.tree is None:
                 continue
@@ -314,7 +313,7 @@ class Observation:
         first = profiles[0][0]
         profile = builder.build(
             trees,
-            outside=self._outside_of(builder),
+            outside=outside,
             backward=backward,
         )
         most = max((profile for profile, _ in profiles), key=lambda profile: profile.memory or 0)
@@ -331,13 +330,24 @@ class Observation:
             device=first.device,
         )
 
-    def _outside_of(self, builder: ProfileBuilder) -> list[tuple[str, list[Work]]]:
-        return [(builder.paths[selves[0]][0], works) for selves, works in self.outside() if selves[0] in builder.paths]
+    def _outside_of(self, builder: ProfileBuilder) -> tuple[list[tuple[str, list[Work]]], dict[Path, list[Work]]]:
+        """What methods of a model did outside every module call, and the backward pass of that."""
+        works: list[tuple[str, list[Work]]] = []
+        backward: dict[Path, list[Work]] = {}
+        for each in self.outside():
+            number = each.selves[0]
+            if number in builder.paths:
+                works.append((builder.paths[number][0], each.work))
+                if each.backward:
+                    backward.setdefault((number,), []).extend(each.backward)
+        return works, backward
 
     def has_stray_contractions(self) -> bool:
         """Whether contractions ran in no module, as those of a model written as a function do."""
-        strays = self.tracker.outside.get((), ())
-        return any(work.cost is not None and (work.cost.macs or work.cost.flops) for work in strays)
+        strays = self.tracker.outside.get(())
+        return strays is not None and any(
+            work.cost is not None and (work.cost.macs or work.cost.flops) for work in strays.work
+        )
 
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
