@@ -59,8 +59,8 @@ def against_baseline(
 def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
     """The recorded model that one with a new name is to be held against; none: it is new.
 
-    It is the largest of its class in the test (beside another model, `Net` is called `student (Net)`), or else the only
-    model that the test has no more, where this is its only new one.
+    It is the largest of its class in the test (beside another model, `Net` is called `student (Net)`), or else the
+    largest of those that the test has no more, whose place it may have taken.
     """
     known = stash.get(_keys_key, None)
     if known is None:
@@ -68,11 +68,10 @@ def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key
         for other in entries:
             known.setdefault(other._replace(model=""), []).append(other.model)
     recorded = known.get(key._replace(model=""), [])
-    gone = [model for model in recorded if model not in models]
-    new = [model for model in models if model not in recorded]
-    if alike := [model for model in recorded if _kind(model) == _kind(key.model)]:
-        return max(alike, key=lambda model: entries[key._replace(model=model)].value)
-    return gone[0] if len(gone) == 1 and new == [key.model] else ""
+    kinds = set(map(_kind, models))
+    alike = [model for model in recorded if _kind(model) == _kind(key.model)]
+    gone = [model for model in recorded if model not in models and _kind(model) not in kinds]
+    return max(alike or gone, key=lambda model: entries[key._replace(model=model)].value, default="")
 
 
 def _kind(model: str) -> str:

@@ -809,6 +809,25 @@ def test_growth_under_another_name_is_growth(suite: Suite):
     )
 
 
+@pytest.mark.parametrize(("encoder", "decoder", "over"), [(4, 4, ""), (4, 40, "Decoder"), (40, 4, "Encoder")])
+def test_several_models_in_the_place_of_one_are_each_held_to_it(suite: Suite, encoder: int, decoder: int, over: str):
+    classes = "class Net(nn.Linear): pass\nclass Encoder(nn.Linear): pass\nclass Decoder(nn.Linear): pass\n"
+    suite(classes + "def test_it(): Net(4, 4)(batch(1))", *GATE, "--modelbudget-update=new")
+    run = suite(classes + f"def test_it(): Encoder(4, {encoder})(batch(1)); Decoder(4, {decoder})(batch(1))", *GATE)
+    if not over:
+        assert run.outcomes == {"test_it": "passed"}
+        return
+    assert run.headline("test_it") == f"max_growth: {over}, recorded as Net: params 200, was 20 (+900.0 % > 1%)"
+
+
+def test_a_model_is_not_held_to_one_that_got_another_name_itself(suite: Suite):
+    source = "class Big(nn.Linear): pass\n{}@pytest.fixture\ndef net(): return nn.Linear(4, 4)\ndef test_it({}): {}"
+    suite(source.format("", "net", "net(batch(1))"), *GATE, "--modelbudget-update=new")
+    teacher = "@pytest.fixture\ndef teacher(): return Big(4, 40)\n"
+    both = source.format(teacher, "net, teacher", "net(batch(1)); teacher(batch(1))")
+    assert suite(both, *GATE).outcomes == {"test_it": "passed"}
+
+
 def test_a_model_beside_one_that_is_recorded_is_new(suite: Suite):
     suite("def test_it(): nn.Linear(4, 4)(batch(1))", *GATE, "--modelbudget-update=new")
     run = suite("class Wide(nn.Linear): pass\ndef test_it(): Wide(4, 40)(nn.Linear(4, 4)(batch(1)))", *GATE)
