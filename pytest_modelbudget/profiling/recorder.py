@@ -22,7 +22,7 @@ from pytest_modelbudget.profiling.memo import Memo
 from pytest_modelbudget.profiling.operands import tensors, traits
 from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.signature import signature
-from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic, effects_of
+from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Effects, Traffic, effects_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,6 +174,8 @@ class Recorder(TorchDispatchMode):
         __tracebackhide__ = True
         readings = values_read()
         effects = effects_of(func, args, kwargs, output)
+        if _is_without_data(effects.made, args, kwargs):
+            effects = Effects(NO_TRAFFIC, ())
         work = work_of(func, args, kwargs, output, effects.traffic)
         made = effects.made
         if key is None or values_read() != readings or not can_pick(output, made):
@@ -226,6 +228,14 @@ def work_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output:
     if cost == NOTHING and traffic == NO_TRAFFIC:
         return None
     return Work(_name_of(func), cost, traffic).interned()
+
+
+def _is_without_data(made: tuple[torch.Tensor, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether what has data leaves a mere shape behind, on meta, as weights do that are put away: that is nowhere."""
+    if not made or not all(tensor.is_meta for tensor in made):
+        return False
+    operands = [*tensors(args, kwargs)]
+    return bool(operands) and not any(tensor.is_meta for tensor in operands)
 
 
 def dispatches_itself(kind: type) -> bool:

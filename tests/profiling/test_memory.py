@@ -675,3 +675,25 @@ def test_what_is_resized_in_place_takes_what_it_has_become(watch: Any, how: str)
     if how != "storage":  # no operator does that, and nothing abstract is looked at without reason
         found += [profile(model, x).memory, profile(model, x).memory]
     assert found == [expected] * len(found)
+
+
+def test_a_shape_that_is_left_of_weights_takes_no_memory(watch: Any) -> None:
+    """As accelerate leaves one behind when it takes a layer's weights away again."""
+
+    class Offloaded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = [torch.randn(4, 8)]
+            self.shapes: list[Tensor] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            output = x @ self.weights[0]
+            self.shapes += [self.weights[0].to("meta"), torch.empty_like(self.weights[0], device="meta")]
+            return output
+
+    model, x = Offloaded(), torch.randn(3, 4)
+    watch(lambda: model(x))
+    profile = watch.profile(model)
+    # Given, read and made: 3 x 4, 4 x 8 and 3 x 8 numbers of 4 bytes.
+    assert profile.memory == 4 * (12 + 32 + 24)
+    assert profile.traffic == 4 * (12 + 32 + 24)
