@@ -164,12 +164,18 @@ def parse(text: str, name: str) -> Entries:
     return entries
 
 
-def read_json(text: str, name: str) -> object:
+def read_json(text: str, name: str, remedy: str = "") -> object:
     """JSON without what JSON does not have: keys that come twice, NaN, infinity.
+
+    Args:
+        text: of a file.
+        name: of that file.
+        remedy: what is to be done where it is none, instead of what is to be done with a baseline.
 
     Raises:
         BaselineError: it is none; the message says where, and recognises the markers of a merge conflict.
     """
+    remedy = remedy or _REMEDY
     if conflict := re.search(r"^(<{7}|={7}|>{7})( |$)", text, re.MULTILINE):
         line = text.count("\n", 0, conflict.start()) + 1
         raise BaselineError(
@@ -179,11 +185,11 @@ def read_json(text: str, name: str) -> object:
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise BaselineError(f"{name}:{error.lineno}: no JSON ({error.msg}); {_REMEDY}") from None
+        raise BaselineError(f"{name}:{error.lineno}: no JSON ({error.msg}); {remedy}") from None
     except RecursionError:
-        raise BaselineError(f"{name}: no JSON (nested too deeply); {_REMEDY}") from None
+        raise BaselineError(f"{name}: no JSON (nested too deeply); {remedy}") from None
     except ValueError as error:
-        raise BaselineError(f"{name}: {error}; {_REMEDY}") from None
+        raise BaselineError(f"{name}: {error}; {remedy}") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

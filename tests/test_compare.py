@@ -243,6 +243,12 @@ def test_modules_of_a_report_stand_in_the_profile_or_in_its_details(version):
             compare.read(json.dumps(report), "r.json")
 
 
+def test_a_report_that_was_cut_short_is_to_be_made_anew():
+    text = json.dumps({"kind": "modelbudget report", "version": 2, "tests": []}, indent=1)
+    with pytest.raises(BaselineError, match=r"r.json:4: no JSON \(.*\); the report is damaged, make it anew$"):
+        compare.read(text[:-3], "r.json")
+
+
 @pytest.mark.parametrize("number", [-1, True, None, "0"])
 def test_a_report_that_names_no_details_is_damaged(number):
     report = {

@@ -33,7 +33,7 @@ def read(text: str, name: str) -> Entries:
     Raises:
         BaselineError: it is neither.
     """
-    found = baseline.read_json(text, name)
+    found = baseline.read_json(text, name, "the report is damaged, make it anew" if is_report(text) else "")
     if isinstance(found, dict) and found.get("kind") == document.KIND:
         if found.get("version") not in (1, document.VERSION):
             raise BaselineError(f"{name}: version {found.get('version')!r} of the report: update pytest-modelbudget")
