@@ -121,9 +121,9 @@ class Subjects:
             part = tracker.numbers.module(number)
             if part is not None and not observation.has(number):
                 self._look_at(part)
-        called = [module for module, _ in works]
+        called = [*dict.fromkeys(module for module, _ in works)]
         owners: dict[int, None] = {}
-        for working, selves in works:
+        for working, selves in dict.fromkeys(works):
             number = next(filter(self._is_compiled, selves), working)
             # Who was at work goes before who merely contains the module: two models may share one.
             owners[observation.unwrapped(self._owner(number, [*selves, *self._known, *called]))] = None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import TestCase
 
 import torch
 
@@ -15,10 +17,23 @@ _OPTIMIZED = 0x3  # CO_OPTIMIZED | CO_NEWLOCALS: the locals of a function, not o
 _VARARGS, _VARKEYWORDS = 0x4, 0x8
 
 
+def innermost_method(frame: FrameType | None, base: FrameType | None) -> tuple[FrameType, torch.nn.Module] | None:
+    """The first frame, from `frame` up to `base` without it, that runs a module's method, and that module."""
+    while frame is not None and frame is not base:
+        known = _known.get(id(frame.f_code))
+        if known is None or known[0]:
+            module = module_of_method(frame)
+            if module is not None:
+                return frame, module
+        frame = frame.f_back
+    return None
+
+
 def module_of_method(frame: FrameType) -> torch.nn.Module | None:
     """The `self` of a method of a module, whatever it is called, or None."""
     code = frame.f_code
-    if not code.co_argcount or code in _of_no_module or code.co_flags & _OPTIMIZED != _OPTIMIZED:
+    known = _known.get(id(code))
+    if not (_note(code, may_be_method=_may_be_method(code)) if known is None else known[0]):
         return None
     variables = frame.f_locals
     owner = variables.get(code.co_varnames[0])
@@ -26,19 +41,48 @@ def module_of_method(frame: FrameType) -> torch.nn.Module | None:
     if sys.version_info < (3, 13) and sys.getrefcount(variables) <= _HELD_BY_US:
         variables.clear()
     if not issubclass(type(owner), torch.nn.Module):
-        if issubclass(type(owner), torch.optim.Optimizer) or code.co_filename.startswith(_WITHOUT_MODULES):
-            _of_no_module.add(code)
+        if issubclass(type(owner), (torch.optim.Optimizer, TestCase)):
+            _note(code, may_be_method=False)
         return None
     # A function of a module is no method of it: a test that takes one, for example.
     return owner if code.co_varnames[0] == "self" or hasattr(type(owner), code.co_name) else None
 
 
-_of_no_module: set[CodeType] = set()
-"""Functions in which an optimizer is at work, which takes thousands of small steps: reading locals takes long."""
+_known: dict[int, tuple[bool, CodeType]] = {}
+"""Whether code may be that of a module's method, by its id, which is quicker than its hash.
+
+Reading the locals of a frame takes long, and what calls tests, and optimizers, is at work around thousands of small
+steps.
+"""
 _TORCH = Path(torch.__file__).parent
 _WITHOUT_MODULES = tuple(
     str(_TORCH / path) for path in ("optim", "utils/_contextlib.py", "_tensor.py", "autograd", "nn/functional.py")
 )
+_RUNNERS = ("_pytest", "pluggy", "hypothesis", "unittest", "contextlib", "functools")
+"""Packages and modules that call what tests are made of, and define no module."""
+
+
+def _note(code: CodeType, *, may_be_method: bool) -> bool:
+    if len(_known) >= _MANY_FUNCTIONS:  # some are made anew for each call
+        _known.clear()
+    _known[id(code)] = may_be_method, code
+    return may_be_method
+
+
+_MANY_FUNCTIONS = 1 << 14
+
+
+def _may_be_method(code: CodeType) -> bool:
+    if not code.co_argcount or code.co_flags & _OPTIMIZED != _OPTIMIZED:
+        return False
+    return not code.co_filename.startswith((*_WITHOUT_MODULES, *filter(None, map(_place_of, _RUNNERS))))
+
+
+def _place_of(name: str) -> str:
+    """The file of a module, or the folder of a package; empty where it is not imported."""
+    module = sys.modules.get(name)
+    paths = getattr(module, "__path__", None)
+    return os.path.join(next(iter(paths)), "") if paths else getattr(module, "__file__", None) or ""
 
 
 def arguments_of(frame: FrameType) -> list[Any]:

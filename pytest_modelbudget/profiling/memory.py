@@ -99,6 +99,42 @@ class Storage(weakref.ref[Any]):
     facts: _Facts
 
 
+class _Before:
+    """An account as it was before the latest of what `later` was told, for as long as no backward pass has followed.
+
+    Attributes:
+        births, in_forward: how many storages had been made, and until the end of the forward pass.
+        short_lived: bytes alive at the peak that had turned out to be temporaries.
+        peak: that, with what was alive at it and is not any more, where there is a higher one since; else None.
+    """
+
+    __slots__ = ("births", "in_forward", "peak", "short_lived")
+
+    def __init__(self, births: int, in_forward: int, short_lived: dict[int, int]) -> None:
+        self.births = births
+        self.in_forward = in_forward
+        self.short_lived = short_lived
+        self.peak: _AtPeak | None = None
+
+
+class _AtPeak(NamedTuple):
+    """What was alive at the peak.
+
+    Attributes:
+        bytes: all of it; `live`: bytes of each of `KINDS`.
+        birth: how many storages had been made by then.
+        where: what was made at that moment, and held `transient` bytes beside it.
+        gone: what is not alive any more.
+    """
+
+    bytes: int
+    live: list[int]
+    birth: int
+    where: Where
+    transient: int
+    gone: list[_Facts]
+
+
 class Account:
     """The memory of one call: what the model and its inputs hold, and what was made since the call began.
 
@@ -126,8 +162,9 @@ class Account:
         self._samples: list[Sample] = []
         self._step = self._due = 1
         self._births_in_forward = 0
-        self._settled: tuple[Peak, Course] | None = None
-        """What it was before the latest of what `later` was told, for as long as no backward pass has followed."""
+        self._before: _Before | None = None
+        self._is_later = False
+        """Whether what happens is told by `later`."""
         self._holds_now: Callable[[], Holding] | None = None
         self._given_held: list[tuple[int, int, weakref.ref[Any]]] = []
         """Inputs that the model itself seemed to hold."""
@@ -232,7 +269,7 @@ class Account:
 
     def found(self, storage: Storage, key: int, size: int) -> None:
         """A storage was there when the call began, and is noticed only now."""
-        self._settled = None
+        self._before = None
         self._followed[key] = storage
         storage.account = self
         storage.facts = _make(_Facts, (key, size, _INPUTS, 0, NOWHERE))
@@ -247,10 +284,13 @@ class Account:
 
         `backward`: they were made in the backward pass of that, which may or may not come to the call.
         """
-        settled = self._settled or (self.peak(), self.course())
+        if self._before is None:
+            self._before = _Before(self._births, self._births_in_forward, {**self._short_lived})
         around, self.around = self.around, ()
+        self._is_later = True
         self.made(tensors, where, backward=backward, transient=transient)
-        self._settled, self.around = settled, around
+        self._is_later = False
+        self.around = around
         for account in around:
             account.later(tensors, where, transient, backward=backward)
 
@@ -278,7 +318,8 @@ class Account:
 
     def _birth(self, storage: Storage, key: int, size: int, kind: int, where: Where) -> None:
         self._births = birth = self._births + 1
-        self._settled = None
+        if not self._is_later:
+            self._before = None
         self._followed[key] = storage
         storage.account = self
         storage.facts = _make(_Facts, (key, size, kind, birth, where))
@@ -310,42 +351,50 @@ class Account:
 
     def peak(self) -> Peak:
         """The peak so far."""
-        if self._settled is not None:
-            return self._settled[0]
-        live = dict(enumerate(self._at_peak))
-        temporaries = sum(self._short_lived.values())
+        before = self._before
+        short_lived = self._short_lived if before is None else before.short_lived
+        peak = self._as_it_is() if before is None or before.peak is None else before.peak
         return Peak(
-            bytes=self._peak,
+            bytes=peak.bytes,
             by_kind={
-                "parameters": live[_PARAMETERS],
-                "buffers": live[_BUFFERS],
-                "gradients": live[_GRADIENTS] + live[_BACKWARD] - self._short_lived[_BACKWARD],
-                "inputs": live[_INPUTS],
-                "activations": live[_FORWARD] - self._short_lived[_FORWARD],
-                "temporaries": temporaries,
+                "parameters": peak.live[_PARAMETERS],
+                "buffers": peak.live[_BUFFERS],
+                "gradients": peak.live[_GRADIENTS] + peak.live[_BACKWARD] - short_lived[_BACKWARD],
+                "inputs": peak.live[_INPUTS],
+                "activations": peak.live[_FORWARD] - short_lived[_FORWARD],
+                "temporaries": sum(short_lived.values()),
             },
-            where=self._where,
-            made=self._made_at_peak(),
+            where=peak.where,
+            made=self._made_at(peak),
         )
 
-    def _made_at_peak(self) -> dict[tuple[int, ...], int]:
+    def _as_it_is(self) -> _AtPeak:
+        return _AtPeak(self._peak, self._at_peak, self._peak_birth, self._where, self._transient, self._gone)
+
+    def _made_at(self, peak: _AtPeak) -> dict[tuple[int, ...], int]:
         made: Counter[tuple[int, ...]] = Counter()
-        made[self._where[0]] += self._transient
+        made[peak.where[0]] += peak.transient
         alive = (storage.facts for storage in self._followed.values())
-        for facts in (*self._gone, *alive):
-            if facts.birth <= self._peak_birth and facts.kind != _INPUTS:
+        for facts in (*peak.gone, *alive):
+            if facts.birth <= peak.birth and facts.kind != _INPUTS:
                 made[facts.where[0]] += facts.size
         return dict(made)
 
     def course(self) -> Course:
         """What was alive over the course of the call so far."""
-        if self._settled is not None:
-            return self._settled[1]
+        before = self._before
+        peak = self._as_it_is() if before is None or before.peak is None else before.peak
+        total, in_forward = self._births, self._births_in_forward
+        if before is not None:
+            total, in_forward = before.births, before.in_forward
         births = [birth for birth, _, _ in self._samples]
-        start, end = bisect_left(births, self._peak_birth), bisect_right(births, self._peak_birth)
-        peak = (self._peak_birth, self._peak, self._where[0])
-        samples = (*self._samples[:start], peak, *self._samples[end:])
-        return Course(samples, self._births, self._births_in_forward)
+        start, end, last = (
+            bisect_left(births, peak.birth),
+            bisect_right(births, peak.birth),
+            bisect_right(births, total),
+        )
+        samples = (*self._samples[:start], (peak.birth, peak.bytes, peak.where[0]), *self._samples[end:last])
+        return Course(samples, total, in_forward)
 
     def _sample(self, where: Where) -> None:
         self._samples.append((self._births, self._alive, where[0]))
@@ -363,6 +412,9 @@ class Account:
     def _compare(self, where: Where, kind: int = _FORWARD, transient: int = 0) -> None:
         alive = self._alive + transient
         if alive > self._peak:
+            before = self._before
+            if before is not None and before.peak is None:
+                before.peak, self._gone = self._as_it_is(), []
             self._peak, self._where = alive, where
             self._at_peak = list(self._live)
             self._at_peak[kind] += transient
@@ -378,6 +430,9 @@ class Account:
             return
         self._live[kind] -= size
         self._alive -= size
+        before = self._before
+        if before is not None and before.peak is not None and birth <= before.peak.birth:
+            before.peak.gone.append(facts)
         if birth > self._peak_birth:
             return  # was not there at the peak
         self._gone.append(facts)
@@ -401,6 +456,7 @@ class Stretch(Account):
     def __init__(self, frame: FrameType, on_death: Callable[[Any], None] | None = None) -> None:
         super().__init__(on_death)
         self._frame, self._code, self._at = 0, frame.f_code, -1
+        self._arguments: list[int] = []
         self.is_begun_by(frame)
 
     def is_begun_by(self, frame: FrameType) -> bool:
@@ -412,6 +468,14 @@ class Stretch(Account):
         before = self._frame, self._code, self._at
         self._frame, self._code, self._at = id(frame), frame.f_code, frame.f_lasti
         return before[:2] != (self._frame, self._code) or self._at <= before[2]
+
+    def has_other(self, arguments: list[Any]) -> bool:
+        """Whether a method has other arguments than when this was last asked.
+
+        Those with the same ids may be others by now, or hold more: what is read of that will be found.
+        """
+        before, self._arguments = self._arguments, [*map(id, arguments)]
+        return before != self._arguments
 
     def given(self, tensors: Iterable[torch.Tensor]) -> None:
         """A part is called with these: what is new among them was an input of the method."""

@@ -16,7 +16,7 @@ import torch
 
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
-from pytest_modelbudget.profiling.frames import arguments_of, module_of_method
+from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
 from pytest_modelbudget.profiling.memory import Account, Stretch
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
@@ -188,8 +188,8 @@ class ModuleTracker:
             else:
                 if not self._is_known(number):
                     stretch.hold(self._holding(module, number))
-                if stretch.is_begun_by(frame):
-                    stretch.given(tensors_of(arguments_of(frame)))
+                if stretch.is_begun_by(frame) and stretch.has_other(arguments := arguments_of(frame)):
+                    stretch.given(tensors_of(arguments))
             stretches.append(stretch)
         return tuple(stretches)
 
@@ -470,17 +470,13 @@ class ModuleTracker:
         None while a module is being constructed or converted, as `to` and `half` do.
         """
         methods = {}
-        while frame is not None and frame is not self._base:
-            if frame.f_code is _CONVERSION:
+        while found := innermost_method(frame, self._base):
+            method, module = found
+            if method.f_code is _CONVERSION or method.f_code.co_name == "__init__":
                 self.edition += 1
-                return None
-            module = module_of_method(frame)
-            if module is not None:
-                if frame.f_code.co_name == "__init__":
-                    self.edition += 1
-                    return None  # initialising weights is no work of the model
-                methods[self.numbers[module]] = frame
-            frame = frame.f_back
+                return None  # initialising weights is no work of the model
+            methods[self.numbers[module]] = method
+            frame = method.f_back
         return methods
 
 

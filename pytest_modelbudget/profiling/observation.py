@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.nn import Parameter
 
@@ -65,6 +65,7 @@ class Observation:
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
+        self._index = _Index({}, {}, 0)
         self._unseen: set[int] = set()
         """What is part of a module that was called in another thread."""
         self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note, self._note_unseen)
@@ -191,15 +192,13 @@ class Observation:
 
         Methods that merely copy, as `load_state_dict` does, put no model to work.
         """
-        for each in self.tracker.outside.values():
-            if each.selves and any(work.cost is None or any(work.cost) for work in each.work):
-                yield each
+        return filter(_is_work, self.tracker.outside.values())
 
     def _works_itself(self, number: int) -> bool:
         """Whether contractions ran in the module itself, in none of its parts."""
         works = [
             work
-            for call in self.tracker.calls
+            for call in self._calls_of((), number)
             if call.tree
             for tree in call.tree.walk()
             if tree.module == number
@@ -221,11 +220,11 @@ class Observation:
         builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
         profiles: dict[Any, tuple[Profile, int]] = {}
         parts: list[tuple[Call, CallTree, str]] = []
-        for call in self.tracker.calls:
+        for call in self._calls_of(builder.paths, number):
             if call.tree is None:
                 continue
             trees = list(_outermost(call.tree, number))
-            if not trees and self.contains(number, call.module):
+            if not trees:
                 parts.append((call, call.tree, builder.paths[call.module][0]))
             for tree in trees:
                 backward = _backward_of(call, number) if tree is trees[0] else {}
@@ -276,6 +275,19 @@ class Observation:
             found.append((profile, 1))
         return found or [(builder.build([]), 0)]
 
+    def _calls_of(self, parts: Iterable[int], number: int) -> list[Call]:
+        """The calls in which a module ran, or that were calls of `parts` alone, in their order.
+
+        Where a test calls thousands of models, to go through all calls for each of them would take its time squared.
+        """
+        calls = self.tracker.calls
+        finished = sum(call.tree is not None for call in calls)
+        if self._index.finished != finished:
+            self._index = _Index.of(calls, finished)
+        roots, within, _ = self._index
+        found = {*within.get(number, ()), *(place for part in parts for place in roots.get(part, ()))}
+        return [calls[place] for place in sorted(found)]
+
     def _accounts_of(
         self, builder: ProfileBuilder, parts: list[tuple[Call, CallTree, str]]
     ) -> Iterator[tuple[Account, int]]:
@@ -302,11 +314,11 @@ class Observation:
         builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
         trees: list[tuple[CallTree, str]] = []
         outside, backward = self._outside_of(builder)
-        for call in self.tracker.calls:
+        for call in self._calls_of(builder.paths, number):
             if call.tree is None:
                 continue
             whole = [(tree, "") for tree in _outermost(call.tree, number)]
-            is_part = not whole and self.contains(number, call.module)
+            is_part = not whole
             trees += [(call.tree, builder.paths[call.module][0])] if is_part else whole
             for chain, works in (call.backward if is_part else _backward_of(call, number)).items():
                 backward.setdefault(chain, []).extend(works)
@@ -334,9 +346,9 @@ class Observation:
         """What methods of a model did outside every module call, and the backward pass of that."""
         works: list[tuple[str, list[Work]]] = []
         backward: dict[Path, list[Work]] = {}
-        for each in self.outside():
-            number = each.selves[0]
-            if number in builder.paths:
+        for each in self.tracker.outside.values():
+            number = each.selves[0] if each.selves else -1
+            if number in builder.paths and _is_work(each):
                 works.append((builder.paths[number][0], each.work))
                 if each.backward:
                     backward.setdefault((number,), []).extend(each.backward)
@@ -352,6 +364,41 @@ class Observation:
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
         return any(self.contains(number, module) for module in list(self.tracker.unseen))
+
+
+class _Index(NamedTuple):
+    """Where in a list of calls modules are found, once some of these have finished.
+
+    Attributes:
+        roots: the calls of a module from outside every other.
+        within: the calls in which it ran.
+        finished: how many have.
+    """
+
+    roots: dict[int, list[int]]
+    within: dict[int, list[int]]
+    finished: int
+
+    @classmethod
+    def of(cls, calls: list[Call], finished: int) -> _Index:
+        roots: dict[int, list[int]] = {}
+        within: dict[int, list[int]] = {}
+        members: dict[CallTree, set[int]] = {}
+        for place, call in enumerate(calls):
+            if call.tree is None:
+                continue
+            roots.setdefault(call.module, []).append(place)
+            numbers = members.get(call.tree)
+            if numbers is None:
+                numbers = members[call.tree] = {tree.module for tree in call.tree.walk()}
+            for number in numbers:
+                within.setdefault(number, []).append(place)
+        return cls(roots, within, finished)
+
+
+def _is_work(outside: Outside) -> bool:
+    """Whether methods of models did something, other than to copy."""
+    return bool(outside.selves) and any(work.cost is None or any(work.cost) for work in outside.work)
 
 
 def _sums(module: nn.Module) -> tuple[int, int, int] | None:
