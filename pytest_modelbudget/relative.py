@@ -79,7 +79,7 @@ def growth_of(text: str) -> dict[str, str]:
         try:
             quantity.parse_percent(percent)
         except ValueError:
-            raise LimitError(f"{part.strip()!r} is no percentage; write e.g. 1%, or 1%, memory=5%") from None
+            raise LimitError(f"{part.strip()!r} is no percentage; write e.g. 1%, or 1%, memory=5%, or none") from None
         found[name or "limit"] = percent
     return found
 

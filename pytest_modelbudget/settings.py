@@ -95,6 +95,8 @@ class Settings(NamedTuple):
             (kind, path and config.invocation_params.dir / path)
             for kind, path in config.getoption("modelbudget_report")
         )
+        if chosen.get("max_growth") == NO_GROWTH_LIMIT:
+            del chosen["max_growth"]
         _check_places(reports, config.rootpath / chosen.get("baseline", cls().baseline))
         return cls(
             active=not config.getoption("no_modelbudget"),
@@ -229,9 +231,13 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
+NO_GROWTH_LIMIT = "none"
+"""What lifts `modelbudget_max_growth`, as it does limits in tables."""
+
+
 def _parse_max_growth(text: str) -> str:
     # The exact value is computed where something is measured: fractions cost every start of pytest half a millisecond.
-    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?\s*%", text.strip(), re.ASCII) is None:
+    if text.strip() != NO_GROWTH_LIMIT and re.fullmatch(r"\d{1,9}(\.\d{1,9})?\s*%", text.strip(), re.ASCII) is None:
         from pytest_modelbudget.relative import growth_of
 
         growth_of(text)
@@ -315,7 +321,7 @@ OPTIONS = (
         _parse_max_growth,
         "PERCENT",
         "how much the parameters and FLOPs of every observed test may grow over the baseline, in percent; and other "
-        "metrics by name: 1%, memory=5%",
+        "metrics by name: 1%, memory=5%; none: nothing is held to growth but by marks and tables",
     ),
 )
 

@@ -792,6 +792,15 @@ def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
 GATE = ("--modelbudget", "--modelbudget-max-growth=1%")
 
 
+@pytest.mark.parametrize("how", ["--modelbudget-max-growth=none", "--override-ini=modelbudget_max_growth=none"])
+def test_none_lifts_the_growth_that_is_set_elsewhere(suite: Suite, how: str):
+    suite.pytester.makeini("[pytest]\naddopts = --modelbudget\nmodelbudget_max_growth = 1%\n")
+    source = "def test_it(): nn.Linear(4, {})(batch(1))"
+    suite(source.format(4), "--modelbudget-update=new")
+    assert suite(source.format(40)).outcomes == {"test_it": "failed"}
+    assert suite(source.format(40), how).outcomes == {"test_it": "passed"}
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")

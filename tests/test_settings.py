@@ -86,9 +86,9 @@ BAD = [
     ("uncounted", "maybe", "'maybe' is not allowed; write fail, warn or ignore"),
     ("flops_per_mac", "3", "'3' is not allowed; write 2, or 1 where MACs are called FLOPs"),
     ("inputs", "a batch", "'a batch' is no fixture name"),
-    ("max_growth", "1", "'1' is no percentage; write e.g. 1%, or 1%, memory=5%"),
+    ("max_growth", "1", "'1' is no percentage; write e.g. 1%, or 1%, memory=5%, or none"),
     ("max_growth", "1%, 2%", "'1%, 2%' limits growth twice"),
-    ("max_growth", "1%, memory=5", "'memory=5' is no percentage; write e.g. 1%, or 1%, memory=5%"),
+    ("max_growth", "1%, memory=5", "'memory=5' is no percentage; write e.g. 1%, or 1%, memory=5%, or none"),
     ("max_growth", "memry=5%", "'memry' is no metric; did you mean 'memory'?; write e.g. 1%, memory=5%"),
 ]
 
