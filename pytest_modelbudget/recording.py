@@ -151,7 +151,7 @@ def _recording(
     ]
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
-    holds_any = bool(entries or measured or failed)
+    nothing = _NOTHING if entries or measured or failed else _NOTHING_HELD if outcomes else _NOTHING_RAN
     chosen = [
         key
         for key in sorted(by_chance)
@@ -160,7 +160,7 @@ def _recording(
         and (entries[key].inputs != measured[key].inputs or entries[key].value > measured[key].value)
     ]
     aside = {*by_chance, *failed}
-    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, aside, holds_any=holds_any)]
+    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, aside, nothing)]
     if chosen and not settings.update:
         why = "recorded for other examples of hypothesis, so they may have grown all the same"
         told.append(f"{why}: {_named(key.test for key in chosen)}")
@@ -172,8 +172,10 @@ def _recording(
 
 
 _FAILED = "the test failed"
+_NOTHING = "nothing to change"
+_NOTHING_RAN = f"{_NOTHING}, since no test ran"
 _NOTHING_HELD = (
-    "nothing to change, since no test is held to growth: mark tests with max_growth, or hold every test with "
+    f"{_NOTHING}, since no test is held to growth: mark tests with max_growth, or hold every test with "
     "--modelbudget --modelbudget-max-growth=1%"
 )
 
@@ -238,15 +240,13 @@ def _lines(
     outgrown: Mapping[Key, bool],
     commands: _Commands,
     aside: Collection[Key],
-    *,
-    holds_any: bool,
+    nothing: str,
 ) -> Iterator[str]:
     if settings.update_refused:
         yield f"the baseline was not updated: {settings.update_refused}"
     done = [change for change in changes if not change.refused]
     if settings.update:
         verb = "would change" if settings.dry_run else "changed"
-        nothing = "nothing to change" if holds_any else _NOTHING_HELD
         yield f"{path.name}: {verb} {_count(done)}" if done else f"{path.name}: {nothing}"
         yield from lines_of(done, _SHOWN, DONE)
     left = [change for change in changes if change.refused]

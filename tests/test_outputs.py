@@ -773,6 +773,13 @@ def test_the_header_says_whose_growth_is_limited(suite: Suite):
     observed.fnmatch_lines(["modelbudget: observing every test, max_growth 1%"])
 
 
+def test_an_update_without_a_test_says_so(suite: Suite):
+    for source, more in (("import nothing_there\n" + GROWTH, ()), (GROWTH, ("-k", "nothing_like_it"))):
+        assert said(suite(source, "--modelbudget-update=new", *more)) == [
+            f"{NAME}: nothing to change, since no test ran"
+        ]
+
+
 def test_an_update_says_that_a_test_failed(suite: Suite):
     suite(GROWTH, "--modelbudget-update=new")
     source = "@pytest.mark.max_growth()\n@pytest.mark.max_params(1)\ndef test_it(): nn.Linear(4, 9)(batch())"
