@@ -17,11 +17,12 @@ import torch
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
-from pytest_modelbudget.profiling.memory import Account, Stretch
+from pytest_modelbudget.profiling.memory import Account
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 from pytest_modelbudget.profiling.spans import Spans
 from pytest_modelbudget.profiling.storages import Holding, holding_of
+from pytest_modelbudget.profiling.stretch import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
