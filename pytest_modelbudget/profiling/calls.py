@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_modelbudget.profiling.memory import Account
+from pytest_modelbudget.profiling.memory import Account, Chain
 from pytest_modelbudget.profiling.shapes import shape_of, tensors_of
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
@@ -70,6 +70,8 @@ class Call:
         inputs: shapes of all input tensors; `batch`: dimension 0 of the first one; `device`: where they live.
         backward: work of the backward pass, by the path of modules that it belongs to.
         memory: what was alive during the call and its backward.
+        chain: that of it and of calls of the same module before it whose backward pass was still to come.
+        went_back: whether a backward pass has come to it.
         specification: how to repeat the call; kept only when asked for.
     """
 
@@ -82,6 +84,8 @@ class Call:
     device: str = ""
     backward: dict[Path, list[Work]] = field(default_factory=dict)
     memory: Account = field(default_factory=Account)
+    chain: Chain | None = None
+    went_back: bool = False
     specification: Any = None
 
     def note_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -443,5 +443,29 @@ class Account:
         return self._in_forward
 
 
+class Chain(Account):
+    """The memory of several calls of a model, of whose backward passes none had begun before the next call did.
+
+    So the steps of a rollout are alive at once, or both sides of a contrast.
+    """
+
+    def take_over(self, account: Account) -> None:
+        """A call has been there already, with what is alive of it."""
+        for storage in [*account._followed.values()]:
+            holder, (key, size, kind, _, where) = storage(), storage.facts
+            if holder is not None and key not in self._followed and key not in self._held:
+                self._birth(Storage(holder, self._on_death), key, size, kind, where)
+        self._compare(NOWHERE)
+        account.around += (self,)
+
+    def take_in(self, account: Account, inputs: Iterable[torch.Tensor]) -> None:
+        """A call begins."""
+        self._in_forward = True
+        for tensor in parts_of(inputs):
+            self._follow(tensor, _INPUTS, NOWHERE)
+        self._compare(NOWHERE)
+        account.around += (self,)
+
+
 def _died(storage: Any) -> None:
     storage.account.died(storage.facts)

@@ -17,7 +17,7 @@ import torch
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
-from pytest_modelbudget.profiling.memory import Account
+from pytest_modelbudget.profiling.memory import Account, Chain
 from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 from pytest_modelbudget.profiling.spans import Spans
@@ -75,6 +75,8 @@ class ModuleTracker:
         self._thread = threading.get_ident()
         self._stacks: dict[int, list[Entry]] = {self._thread: []}
         self._trees: dict[tuple[Any, ...], CallTree] = {}
+        self._latest_calls: dict[int, Call] = {}
+        """The latest call of each module with gradients."""
         self._holdings: dict[int, tuple[int, Holding]] = {}
         """What models hold, each with the edition that it is of."""
         self.edition = 0
@@ -221,6 +223,7 @@ class ModuleTracker:
             span = span if parameter is None else self._holder_of(parameter)
         if isinstance(span, tuple):
             call, path = span
+            call.went_back = True
             if work is not None:
                 call.backward.setdefault(path, []).append(work)
             if made:
@@ -300,6 +303,7 @@ class ModuleTracker:
         if isinstance(span, tuple):
             # Activation checkpointing runs modules again inside the backward pass of the call they belong to.
             call, path = span
+            call.went_back = True
             return call, (*path[: path.index(number)], number) if number in path else (*path, number)
         methods = self._methods_on_stack(frame) or {}
         call = Call(number, tuple(methods), memory=Account(self._on_death))
@@ -307,7 +311,10 @@ class ModuleTracker:
         self.calls.append(call)
         kwargs = frame.f_locals.get("kwargs", {})
         # A cache of keys and values, too, and whatever else an argument holds.
-        self._open_account(call.memory, module, number, tensors_within((args, kwargs), 6))
+        inputs = [*tensors_within((args, kwargs), 6)]
+        self._open_account(call.memory, module, number, inputs)
+        if torch.is_grad_enabled():
+            self._join(call, module, inputs)
         methods.pop(number, None)  # its own method calls it, as that which generates does: the call is the work
         for stretch in self._stretches_of(methods):
             stretch.given(tensors_of((args, kwargs)))
@@ -315,6 +322,19 @@ class ModuleTracker:
         if self._on_call is not None:
             self._on_call(call, module, args, kwargs)
         return call, call.path
+
+    def _join(self, call: Call, module: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
+        """Follow a call together with the one before it, if a backward pass may yet go through both."""
+        latest = self._latest_calls.get(call.module)
+        self._latest_calls[call.module] = call
+        if latest is None or latest.went_back:
+            return
+        if latest.chain is None:
+            latest.chain = Chain(self._on_death)
+            self._open_account(latest.chain, module, call.module, ())
+            latest.chain.take_over(latest.memory)
+        call.chain = latest.chain
+        call.chain.take_in(call.memory, inputs)
 
     def leave(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A module call has ended, normally or not; `output` is None when it raised."""
@@ -356,6 +376,8 @@ class ModuleTracker:
         if not self._is_known(call.module):  # lazy modules have their parameters now
             call.memory.hold(self._holding(module, call.module))
         call.memory.forward_over()
+        if call.chain is not None:
+            call.chain.forward_over()
         if self._on_return is not None:
             self._on_return(call, module)
 

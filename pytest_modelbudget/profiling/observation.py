@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.nn import Parameter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pytest_modelbudget.profiling.calls import Call, CallTree, Outside, Path, Work
-    from pytest_modelbudget.profiling.memory import Account
+    from pytest_modelbudget.profiling.memory import Account, Chain
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Profile, Shape
 
@@ -218,11 +218,12 @@ class Observation:
         Without any call there is one profile of what the model holds.
         """
         builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
-        profiles: dict[Any, tuple[Profile, int]] = {}
+        alike: dict[Any, _Alike] = {}
         parts: list[tuple[Call, CallTree, str]] = []
-        for call in self._calls_of(builder.paths, number):
-            if call.tree is None:
-                continue
+        calls = [call for call in self._calls_of(builder.paths, number) if call.tree is not None]
+        chains = _chains(call for call in calls if self.unwrapped(call.module) == number)
+        for call in calls:
+            assert call.tree is not None
             trees = list(_outermost(call.tree, number))
             if not trees:
                 parts.append((call, call.tree, builder.paths[call.module][0]))
@@ -237,20 +238,24 @@ class Observation:
                     call.device,
                     peak and (peak.bytes, *peak.by_kind.values()),
                 )
-                if key in profiles:
-                    profile, count = profiles[key]
-                    profiles[key] = profile, count + 1
-                else:
-                    profile = builder.build(
-                        [(tree, "")],
-                        backward=backward,
-                        memory=call.memory if is_whole else None,
-                        inputs=call.inputs if is_whole else tree.inputs,
-                        batch=call.batch if is_whole else _batch_of(tree.inputs),
-                        device=call.device,
-                    )
-                    profiles[key] = profile, 1
-        found = list(profiles.values())
+                same = alike.setdefault(key, _Alike(call, tree, backward, call.memory, is_whole))
+                same.count += 1
+                if call in chains and chains[call].peak().bytes > same.memory.peak().bytes:
+                    same.call, same.memory = call, chains[call]
+        found = [
+            (
+                builder.build(
+                    [(each.tree, "")],
+                    backward=each.backward,
+                    memory=each.memory if each.is_whole else None,
+                    inputs=each.call.inputs if each.is_whole else each.tree.inputs,
+                    batch=each.call.batch if each.is_whole else _batch_of(each.tree.inputs),
+                    device=each.call.device,
+                ),
+                each.count,
+            )
+            for each in alike.values()
+        ]
         outside, backward = self._outside_of(builder)
         if parts or outside:
             for call, _, _ in parts:
@@ -364,6 +369,35 @@ class Observation:
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
         return any(self.contains(number, module) for module in list(self.tracker.unseen))
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Calls that did the same.
+
+    Attributes:
+        call: the one that took most memory, together with calls before it.
+        tree: what ran in the model, and `backward`: in its backward pass.
+        memory: of that call, or of those.
+        is_whole: whether the model itself was called.
+        count: how many there were.
+    """
+
+    call: Call
+    tree: CallTree
+    backward: dict[Path, list[Work]]
+    memory: Account
+    is_whole: bool
+    count: int = 0
+
+
+def _chains(calls: Iterable[Call]) -> dict[Call, Chain]:
+    """The memory of several calls of a model through which backward passes went together, by the last call of each."""
+    members: dict[Chain, list[Call]] = {}
+    for call in calls:
+        if call.chain is not None and call.went_back:
+            members.setdefault(call.chain, []).append(call)
+    return {calls[-1]: chain for chain, calls in members.items() if len(calls) > 1}
 
 
 class _Index(NamedTuple):
