@@ -80,6 +80,10 @@ class Settings(NamedTuple):
             if value is not None:
                 chosen[option.name] = value
         update, refused = _update(config)
+        if update and config.getoption("no_modelbudget") and _is_typed(config, "--modelbudget-update"):
+            raise pytest.UsageError(
+                "--no-modelbudget measures nothing that --modelbudget-update could record: leave one of them out"
+            )
         if config.getoption("modelbudget_dry_run") and not config.getoption("modelbudget_update"):
             raise pytest.UsageError(
                 "--modelbudget-dry-run says what an update would change: write --modelbudget-update=all, too"
@@ -159,10 +163,13 @@ def _update(config: pytest.Config) -> tuple[frozenset[str], str]:
     """What may be updated, and why it is not what was asked for."""
     asked: frozenset[str] = config.getoption("modelbudget_update") or frozenset()
     # In CI nobody looks at what is written: it takes somebody who typed it. Workers of xdist get the same arguments.
-    typed = any(str(argument).startswith("--modelbudget-update") for argument in config.invocation_params.args)
-    if asked and in_ci() and not typed:
+    if asked and in_ci() and not _is_typed(config, "--modelbudget-update"):
         return frozenset(), "with CI set, --modelbudget-update counts only on the command line itself"
     return asked, ""
+
+
+def _is_typed(config: pytest.Config, option: str) -> bool:
+    return any(str(argument).startswith(option) for argument in config.invocation_params.args)
 
 
 def in_ci() -> bool:

@@ -174,6 +174,16 @@ def test_a_preview_of_no_update_is_refused(pytester):
     ]
 
 
+def test_an_update_of_what_is_not_measured_is_refused(pytester):
+    result = pytester.runpytest(*OFF, "--no-modelbudget", "--modelbudget-update=new")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line] == [
+        "ERROR: --no-modelbudget measures nothing that --modelbudget-update could record: leave one of them out"
+    ]
+    pytester.makeini("[pytest]\naddopts = --modelbudget-update=new\n")
+    assert pytester.runpytest(*OFF, "--no-modelbudget").ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
 @pytest.mark.parametrize("text", ["", "old", "new,all", "NEW"])
 def test_no_words_of_an_update(text):
     with pytest.raises(ValueError, match="write new, raise, lower"):
