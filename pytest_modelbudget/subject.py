@@ -27,7 +27,7 @@ from pytest_modelbudget.calling import (
 from pytest_modelbudget.limits import near
 from pytest_modelbudget.marks import fixtures_known_to
 from pytest_modelbudget.metrics import Source
-from pytest_modelbudget.profiling.parameters import UninitializedModelError
+from pytest_modelbudget.profiling.parameters import UninitializedModelError, modules_of
 from pytest_modelbudget.profiling.specification import UnrepeatableCallError
 from pytest_modelbudget.values import kind_of, modules_in, part_of, parts_of, values_of
 from pytest_modelbudget.verdict import SHARED_MACHINE
@@ -216,7 +216,7 @@ class Subjects:
             return self._observation.unwrapped(self._observation.look_at(module))
         except UninitializedModelError as error:
             complaint = unmeasurable(name or type(module).__name__, error)
-            for part in module.modules():
+            for part in modules_of(module):
                 self._unmeasurable[self._observation.tracker.numbers[part]] = complaint
             return None
 

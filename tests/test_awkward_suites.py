@@ -250,3 +250,55 @@ def test_a_cost_function_that_raises_is_named_with_its_place_and_no_frames_of_ou
         ]
     )
     result.stdout.no_fnmatch_line("*pytest_modelbudget/profiling*")
+
+
+HALF_BUILT = """
+class Half(nn.Module):
+    def __init__(self): pass  # forgets super().__init__()
+    def weigh(self, x): return x @ x
+    def ask(self, part): return part(torch.zeros(1, 2))
+
+class Spoilt(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+        self._modules["name"] = "no module"
+        self._parameters["number"] = 3
+
+class Emptied(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+        self.__dict__["_buffers"] = None
+
+lazy = object.__new__(nn.Linear)
+
+@pytest.fixture(params=[Half, Spoilt, Emptied])
+def broken(request): return request.param()
+@pytest.fixture
+def net(): return nn.Linear(2, 2)
+
+class TestAttribute:
+    half = Half()
+    def test_it(self): pass
+
+@pytest.mark.parametrize("model", [lazy])
+def test_parameter(model): assert model is lazy
+def test_methods(): assert Half().weigh(torch.ones(2, 2)).sum() == 8
+def test_parts(net): assert Half().ask(net).shape == (1, 2)
+def test_calls(): assert Spoilt()(torch.zeros(1, 2)).shape == (1, 2)
+def test_refused():
+    with pytest.raises(AttributeError): Half()(torch.zeros(1, 2))
+@pytest.mark.max_macs(4)
+def test_beside(broken, net): net(torch.zeros(1, 2))
+@pytest.mark.max_macs(4, model="broken")
+def test_named(broken): pass
+"""
+
+
+@pytest.mark.parametrize("args", [(), ("--modelbudget",)])
+def test_models_that_are_not_built_as_modules_are_disturb_nobody(suite: Suite, args: tuple[str, ...]):
+    run = suite(HALF_BUILT, *args)
+    failed = {name for name, outcome in run.outcomes.items() if outcome != "passed"}
+    assert failed == {f"test_named[{kind}]" for kind in ("Half", "Spoilt", "Emptied")}
+    for name in failed:
+        assert "cannot be measured: it was not built as modules are (" in run.headline(name)
+    assert not any("INTERNALERROR" in line for line in run.lines)

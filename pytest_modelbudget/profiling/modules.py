@@ -18,7 +18,7 @@ from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
 from pytest_modelbudget.profiling.memory import Account, Chain
-from pytest_modelbudget.profiling.parameters import parameters_of, paths_of
+from pytest_modelbudget.profiling.parameters import modules_of, parameters_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 from pytest_modelbudget.profiling.spans import Spans
 from pytest_modelbudget.profiling.storages import Holding, holding_of
@@ -253,8 +253,8 @@ class ModuleTracker:
         """The latest call of a model that holds a parameter, and where."""
         for call in reversed(self.calls):
             model = self.numbers.module(call.module)
-            for _, part in paths_of(model) if model is not None else ():
-                if any(parameter is own for own in part._parameters.values()):
+            for part in modules_of(model) if model is not None else ():
+                if any(parameter is own for own in (getattr(part, "_parameters", None) or {}).values()):
                     return call, (call.module, self.numbers[part])
         return None
 
@@ -369,7 +369,8 @@ class ModuleTracker:
         account.open(holding, self._gradients(module), inputs, holds_now)
 
     def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:
-        return (parameter.grad for parameter in parameters_of(module) if parameter.grad is not None)
+        gradients = (getattr(parameter, "grad", None) for parameter in parameters_of(module))
+        return (gradient for gradient in gradients if gradient is not None)
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""

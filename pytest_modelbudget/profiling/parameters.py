@@ -21,7 +21,7 @@ Parts: TypeAlias = "list[tuple[str, nn.Module]]"
 
 
 class UninitializedModelError(ValueError):
-    """The model holds parameters that get their shape in the first call."""
+    """The model holds parameters that get their shape in the first call, or was not built as modules are."""
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -29,9 +29,9 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     found = {id(model): model}
     pending = [model]
     for module in pending:
-        if module._modules:
-            for child in module._modules.values():
-                if child is not None and id(child) not in found:
+        if children := getattr(module, "_modules", None):  # without `super().__init__()` there are none
+            for child in children.values():
+                if id(child) not in found and isinstance(child, torch.nn.Module):
                     found[id(child)] = child
                     pending.append(child)
     return pending
@@ -39,7 +39,31 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
 
 def parameters_of(model: nn.Module) -> list[nn.Parameter]:
     """The parameters of the distinct modules of a model."""
-    return [tensor for part in modules_of(model) for tensor in part._parameters.values() if tensor is not None]
+    parts = modules_of(model)
+    try:
+        return [tensor for part in parts for tensor in part._parameters.values() if tensor is not None]
+    except AttributeError:
+        return [
+            tensor for part in parts if _is_built(part) for tensor in part._parameters.values() if tensor is not None
+        ]
+
+
+def _is_built(module: nn.Module) -> bool:
+    """Whether a module has what `nn.Module.__init__` gives it."""
+    return all(hasattr(getattr(module, table, None), "values") for table in ("_parameters", "_buffers", "_modules"))
+
+
+def check_built(model: nn.Module) -> None:
+    """Raise UninitializedModelError where a part of a model is not built as modules are."""
+    for part in modules_of(model):
+        if not _is_built(part):
+            raise UninitializedModelError(_NOT_BUILT.format(f"{type(part).__name__} has no tables of what it holds"))
+
+
+_NOT_BUILT = (
+    "it was not built as modules are ({}): call super().__init__() first in its __init__, and leave its tables of "
+    "parameters, buffers and modules to torch"
+)
 
 
 class State(NamedTuple):
@@ -88,10 +112,10 @@ def _walk(path: str, module: nn.Module, found: Parts, ancestors: set[int]) -> No
     if id(module) in ancestors:
         return
     found.append((path, module))
-    if module._modules:
+    if children := getattr(module, "_modules", None):
         ancestors.add(id(module))
-        for name, child in module._modules.items():
-            if child is not None:
+        for name, child in children.items():
+            if isinstance(child, torch.nn.Module):
                 _walk(f"{path}.{name}" if path else name, child, found, ancestors)
         ancestors.discard(id(module))
 
@@ -109,12 +133,18 @@ def states_and_bytes(parts: Parts) -> tuple[dict[str, State], tuple[int, int] | 
     """The same of a model by its `paths_of`, and the bytes of its parameters and of its buffers.
 
     Those are what tensors of the same shapes would take; None where one is not all of its storage.
+
+    Raises:
+        UninitializedModelError: a lazy module has not seen its first input, or tables hold something else than tensors.
     """
     try:
-        plain = _of_plain_parts(parts)
-    except NotImplementedError:  # a transform of `torch.func` has wrapped them
-        plain = None
-    return plain or (_states(parts), None)
+        try:
+            plain = _of_plain_parts(parts)
+        except NotImplementedError:  # a transform of `torch.func` has wrapped them
+            plain = None
+        return plain or (_states(parts), None)
+    except AttributeError as error:
+        raise UninitializedModelError(_NOT_BUILT.format(error)) from error
 
 
 def _states(parts: Parts) -> dict[str, State]:

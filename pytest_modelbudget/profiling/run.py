@@ -26,7 +26,7 @@ from pytest_modelbudget.profiling.devices import allocator_peak, check_clock, re
 from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.mistakes import check_arguments, explained
 from pytest_modelbudget.profiling.observation import Observation
-from pytest_modelbudget.profiling.parameters import has_weights, paths_of
+from pytest_modelbudget.profiling.parameters import check_built, has_weights, paths_of
 from pytest_modelbudget.profiling.profile import KEPT_OUTSIDE
 from pytest_modelbudget.profiling.shapes import tensors_of
 from pytest_modelbudget.profiling.sharding import check_runs_alone
@@ -286,6 +286,7 @@ def _for_real(
 ) -> tuple[Observation, int, int | None]:
     """Returns what was observed, the number of the model in it, and what the device's allocator handed out at most."""
     observation = Observation()
+    check_built(model)
     originals = [model, *(module for module, _ in calls)]
     modules = copied(originals, where)  # in one go: parts stay parts
     with same_defaults(), _same_random_numbers(), allocator_peak(where) as peak:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
+
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.packed import holds_packed, packed_in
 from pytest_modelbudget.profiling.parameters import modules_of
@@ -11,8 +13,6 @@ from pytest_modelbudget.profiling.traffic import PLAIN, inner_tensors, stored_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    import torch
 
 
 def holder_of(tensor: torch.Tensor) -> tuple[int, int, Any]:
@@ -65,11 +65,13 @@ def holding_of(module: torch.nn.Module) -> Holding:
     seen: set[int] = set()
     sizes = []
     complete = True
-    for tables in ([part._parameters for part in parts], [part._buffers for part in parts]):
+    for tables in ([getattr(part, name, None) for part in parts] for name in ("_parameters", "_buffers")):
         total = 0
-        for tensor in [tensor for table in tables for tensor in table.values() if tensor is not None]:
+        for tensor in [tensor for table in tables if table for tensor in table.values() if tensor is not None]:
             if isinstance(tensor, internals.UninitializedTensorMixin):
                 complete = False
+                continue
+            if type(tensor) not in PLAIN and not isinstance(tensor, torch.Tensor):
                 continue
             for part in (tensor,) if type(tensor) in PLAIN else parts_of((tensor,)):
                 key, size, _ = holder_of(part)
