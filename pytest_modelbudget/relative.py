@@ -36,7 +36,8 @@ def growth_limits(
     """The limits of `max_growth`.
 
     Args:
-        written: `limit` for the usual metrics, and metrics by name; 0 % of the usual ones where there is nothing.
+        written: `limit` for the usual metrics, or None for all, and metrics by name; 0 % of the usual ones where there
+            is nothing.
         settings: as for `limits_of`.
         source: as for `limits_of`.
         keywords: as for `limits_of`.
@@ -47,8 +48,13 @@ def growth_limits(
     quantities = {name: value for name, value in written.items() if name in METRICS}
     if "limit" in written or not quantities:
         summed = keywords.get("per", "call") != "call"
-        usual = [name for name in USUAL if METRICS[name].additive or not summed]
-        quantities = {**dict.fromkeys(usual, written.get("limit", 0)), **quantities}
+        limit = written.get("limit", 0)
+        # None exempts from whatever the suite is held to.
+        names = USUAL if limit is not None else [name for name, metric in METRICS.items() if holds_still(metric)]
+        if keywords.get("module") is not None and limit is None:
+            names = [name for name in names if METRICS[name].has_parts]
+        usual = [name for name in names if METRICS[name].additive or not summed]
+        quantities = {**dict.fromkeys(usual, limit), **quantities}
     shares = {}
     for name, value in quantities.items():
         if not holds_still(METRICS[name]):

@@ -796,6 +796,7 @@ def test_a_suite_wide_rule_is_for_observed_tests_alone(suite: Suite):
     assert {nodeid.partition("::")[2] for nodeid in run.results} <= {"test_marked"}
 
 
+EXEMPTION = '@max_growth(None), or max_growth = "none" in a table'
 GATE = ("--modelbudget", "--modelbudget-max-growth=1%")
 
 
@@ -806,6 +807,43 @@ def test_none_lifts_the_growth_that_is_set_elsewhere(suite: Suite, how: str):
     suite(source.format(4), "--modelbudget-update=new")
     assert suite(source.format(40)).outcomes == {"test_it": "failed"}
     assert suite(source.format(40), how).outcomes == {"test_it": "passed"}
+
+
+@pytest.mark.parametrize("how", ["mark", "table"])
+def test_who_is_exempted_from_growth_is_exempted_from_that_of_every_metric(suite: Suite, how: str):
+    suite.pytester.makeini("[pytest]\naddopts = --modelbudget\nmodelbudget_max_growth = 1%, memory=5%\n")
+    mark = "@pytest.mark.max_growth(None)\n" if how == "mark" else ""
+    if how == "table":
+        suite.pytester.path.joinpath("modelbudget.toml").write_text(
+            '[[budgets]]\ntests = "*::test_it"\nmax_growth = "none"\n', encoding="utf-8"
+        )
+    source = mark + "def test_it(): nn.Linear(4, {0})(batch(1))\ndef test_other(): nn.Linear(4, {0})(batch(1))"
+    suite(source.format(4), "--modelbudget-update=new")
+    assert {(key.test.partition("::")[2], key.metric) for key in load(suite.pytester.path / NAME)} == {
+        ("test_other", metric) for metric in ("params", "flops", "memory")
+    }
+    assert suite(source.format(40)).outcomes == {"test_it": "passed", "test_other": "failed"}
+
+
+def test_an_exemption_may_leave_one_metric(suite: Suite):
+    source = '@pytest.mark.max_growth(None, memory="5%")\ndef test_it(): nn.Linear(4, {})(batch(1))'
+    suite(source.format(4), *GATE, "--modelbudget-update=new")
+    assert (
+        suite(source.format(40), *GATE).headline("test_it").startswith("max_growth: Linear memory 976 bytes, was 112 ")
+    )
+
+
+@pytest.mark.parametrize("other", ["pytest.skip()", "pytest.xfail()"])
+def test_a_skipped_test_does_not_make_up_for_a_baseline_of_other_tests(
+    suite: Suite, other: str, monkeypatch: pytest.MonkeyPatch
+):
+    source = "def test_{}(): Net()(batch())\ndef test_other{}(): Net()(batch()); " + other
+    suite(source.format("it", ""), *GATE, "--modelbudget-update=new")
+    monkeypatch.setenv("CI", "true")
+    assert suite(source.format("it", ""), *GATE).result.ret == pytest.ExitCode.OK
+    run = suite(source.format("moved", "_moved"), *GATE)
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert any(line.startswith(f"ERROR {NAME} knows nothing of what this run measured") for line in run.lines)
 
 
 def test_growth_under_another_name_is_growth(suite: Suite):
@@ -1189,7 +1227,7 @@ def test_a_mark_on_a_test_of_hypothesis_takes_models_of_one_name_together(suite:
     run = suite(source.format(sizes="1, 3", model="Tiny"))
     assert run.headline("test_it") == "max_growth: Tiny flops 96 FLOPs, was 64 FLOPs (+50.0 % > 0 %) for 3x4"
     assert (
-        "  hint      the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with @max_growth(None)"
+        f"  hint      the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with {EXEMPTION}"
     ) in run.failure("test_it").splitlines()
 
 
@@ -1226,14 +1264,13 @@ def test_it(depth): Deep(depth)(batch(1))
         (
             "net(ones(2, 4))",
             "net(ones(3, 4))",
-            "the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with @max_growth(None)",
+            f"the inputs changed from 2x4 to 3x4: if chance decides them, exempt the test with {EXEMPTION}",
         ),
         ("net(ones(2, 4))", "net(ones(2, 4), ones(2, 4))", ""),
         (
             "net(ones(2, 4), ones(2, 4))",
             "net(ones(2, 4), ones(3, 4))",
-            "the inputs changed from 2x4, 2x4 to 2x4, 3x4: if chance decides them, exempt the test with "
-            "@max_growth(None)",
+            f"the inputs changed from 2x4, 2x4 to 2x4, 3x4: if chance decides them, exempt the test with {EXEMPTION}",
         ),
     ],
 )
@@ -1263,7 +1300,7 @@ def test_it(): Augmented()(batch())
     suite(source.format(times=1), "--modelbudget-update=new")
     assert (
         "  hint      the model draws random numbers (aten::rand): if they decide what it does, seed them in the test, "
-        "or exempt it with @max_growth(None)"
+        f"or exempt it with {EXEMPTION}"
     ) in suite(source.format(times=2)).failure("test_it")
 
 

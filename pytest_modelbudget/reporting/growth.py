@@ -170,15 +170,18 @@ def _hints(verdict: Verdict, growth: Growth, before: Entry) -> Iterator[str]:
             yield f"the largest of its {growth.calls} calls is now for {new}, was for {old}"
         else:
             change = f"the inputs changed from {old} to {new}"
-            yield f"{change}: if chance decides them, exempt the test with @max_growth(None)"
+            yield f"{change}: if chance decides them, exempt the test with {_EXEMPTION}"
     elif before.torch != after.torch and before.modules.keys() == after.modules.keys():
         yield f"the same modules and inputs; torch changed from {before.torch} to {after.torch}"
     drawn = sorted(_CHANCE.intersection(verdict.profile.operators)) if verdict.profile is not None else []
-    if drawn and verdict.limit.metric.source is Source.COMPUTE:
+    if drawn and verdict.limit.metric.source in (Source.COMPUTE, Source.STORAGE):
         yield (
             f"the model draws random numbers ({', '.join(drawn)}): if they decide what it does, seed them in the test, "
-            "or exempt it with @max_growth(None)"
+            f"or exempt it with {_EXEMPTION}"
         )
+
+
+_EXEMPTION = '@max_growth(None), or max_growth = "none" in a table'
 
 
 def describes(verdict: Verdict) -> bool:
