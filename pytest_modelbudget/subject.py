@@ -320,6 +320,12 @@ class Subjects:
         called = any(count for _, count in profiles)
         is_there = device == "auto" or all(profile.device == torch.device(device).type for profile, _ in profiles)
         ran_backward = any(profile.backward_flops is not None for profile, _ in profiles)
+        if metric.backward and self._observation.went_back_before(subject.number):
+            raise SubjectError(
+                f"the backward pass went on into what {self.describe(subject, alone=True)} had computed before, in a "
+                "fixture for example, where nothing was observed: compute that in the test, or detach it",
+                invalid=True,
+            )
         # What is alive at once is that of the whole training step.
         backward = metric.backward or (ran_backward and metric.source is Source.STORAGE)
         is_complete = not metric.backward or ran_backward
@@ -419,6 +425,8 @@ class Subjects:
             whole = observation.unwrapped(call.module) == subject.number
             if call.tree is None or not (whole or observation.contains(subject.number, call.module)):
                 continue
+            if not whole and observation.is_anothers(subject.number, call.module, call.selves):
+                continue
             if isinstance(call.specification, UnrepeatableCallError):
                 raise SubjectError(
                     f"the call of {type(model).__name__} cannot be repeated, because an argument cannot be copied "
@@ -460,6 +468,7 @@ class Subjects:
             work
             for each in observation.outside()
             if observation.contains(subject.number, each.selves[0])
+            and not observation.is_anothers(subject.number, each.selves[0], each.selves)
             for work in each.work
         ]
         if not works:

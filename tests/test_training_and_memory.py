@@ -223,7 +223,10 @@ def test_meta(keeps): keeps(torch.zeros(2, 8))
 def test_cpu(keeps): keeps(torch.zeros(2, 8))
 
 @pytest.mark.max_training_flops("1M")
-def test_step(keeps): keeps(torch.zeros(2, 8)).sum().backward()
+def test_step():
+    keeps = Keeps()
+    keeps(torch.zeros(2, 8))
+    keeps(torch.zeros(2, 8)).sum().backward()
 """
     )
     result = pytester.runpytest_inprocess("-p", "no:asyncio")
@@ -278,3 +281,39 @@ def test_embed_by_one(net): net.embed(x).sum().backward()
     result = pytester.runpytest_inprocess("-p", "no:asyncio")
     result.assert_outcomes(failed=2, passed=4)
     result.stdout.fnmatch_lines(["*backward_flops *983.04 KFLOPs / 983.039 KFLOPs*"])
+
+
+def test_a_backward_pass_into_what_a_fixture_computed_has_no_figure(pytester: pytest.Pytester) -> None:
+    """`net` takes 2 x 3 x 4 x 5 FLOPs a call, and as many for the gradient of its weight."""
+    pytester.makepyfile(
+        HEADER
+        + """
+@pytest.fixture
+def net(): return nn.Linear(4, 5, bias=False)
+@pytest.fixture
+def other(): return nn.Linear(5, 5, bias=False)
+@pytest.fixture
+def rollout(net): return net(torch.zeros(300, 4)).sum()
+@pytest.fixture
+def elsewhere(other): return other(torch.zeros(300, 5)).sum()
+
+x = torch.zeros(3, 4)
+
+@pytest.mark.max_backward_flops(120)
+def test_into_it(net, rollout): (net(x).sum() + rollout).backward()
+
+@pytest.mark.max_backward_flops(120)
+def test_detached(net, rollout): (net(x).sum() + rollout.detach()).backward()
+
+@pytest.mark.max_backward_flops(120, model="net")
+def test_of_another_model(net, elsewhere): (net(x).sum() + elsewhere).backward()
+
+@pytest.mark.max_flops(120)
+def test_forward(net, rollout): (net(x).sum() + rollout).backward()
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=1, passed=3)
+    result.stdout.fnmatch_lines(
+        ["max_backward_flops: *the backward pass went on into what Linear had computed before, in a fixture *"]
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
 from pytest_modelbudget.profiling.memory import Account, Chain
 from pytest_modelbudget.profiling.parameters import modules_of, parameters_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
-from pytest_modelbudget.profiling.spans import Spans
+from pytest_modelbudget.profiling.spans import Spans, parameters_behind
 from pytest_modelbudget.profiling.storages import Holding, holding_of
 from pytest_modelbudget.profiling.stretch import Stretch
 
@@ -82,12 +83,15 @@ class ModuleTracker:
         self.edition = 0
         """Another one where modules were made or converted outside of calls: models may hold other things since."""
         self._spans = Spans()
+        self.reached_before: dict[int, weakref.ref[torch.Tensor]] = {}
+        """By their ids the weights of contractions that were made before anything was observed, and went back since."""
 
     @contextmanager
     def under(self, base: FrameType) -> Iterator[None]:
         """Follow what is called in the block, which runs under the frame `base`."""
         with ExitStack() as stack:
             self._base = base
+            self._spans.begin()
             self._hook_in(stack)
             hooks.at_work.append(self)
             stack.callback(self._end_all)
@@ -220,6 +224,8 @@ class ModuleTracker:
         if work is not None and (work.cost is None or work.cost.macs or work.cost.flops):
             # A hook on a parameter runs where its gradient is accumulated, at a node that no module made.
             parameter = getattr(node, "variable", None)
+            if span is None and parameter is None and self._spans.is_older(node):
+                self.reached_before.update((id(leaf), weakref.ref(leaf)) for leaf in parameters_behind(node))
             span = span if parameter is None else self._holder_of(parameter)
         if isinstance(span, tuple):
             call, path = span

@@ -173,6 +173,18 @@ class Observation:
         """Whether `inner` is `outer` or below it."""
         return outer == inner or (outer in self._anatomies and inner in self._anatomies[outer].numbers.values())
 
+    def is_anothers(self, number: int, module: int, selves: Path) -> bool:
+        """Whether what a part of the model did was asked for by a method of another one, which shares that part.
+
+        `selves` are the modules whose methods were on the call stack, innermost first.
+        """
+        for owner in selves:
+            if owner == number or self.contains(owner, number):
+                return False
+            if not self.contains(number, owner) and self.contains(owner, module):
+                return True
+        return False
+
     def unwrapped(self, number: int) -> int:
         """The model inside of wrappers such as DataParallel and compiled modules."""
         while True:
@@ -225,7 +237,7 @@ class Observation:
         for call in calls:
             assert call.tree is not None
             trees = list(_outermost(call.tree, number))
-            if not trees:
+            if not trees and not self.is_anothers(number, call.module, call.selves):
                 parts.append((call, call.tree, builder.paths[call.module][0]))
             for tree in trees:
                 backward = _backward_of(call, number) if tree is trees[0] else {}
@@ -256,7 +268,7 @@ class Observation:
             )
             for each in alike.values()
         ]
-        outside, backward = self._outside_of(builder)
+        outside, backward = self._outside_of(builder, number)
         if parts or outside:
             for call, _, _ in parts:
                 for chain, works in call.backward.items():
@@ -318,12 +330,14 @@ class Observation:
             return profiles[0][0]
         builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
         trees: list[tuple[CallTree, str]] = []
-        outside, backward = self._outside_of(builder)
+        outside, backward = self._outside_of(builder, number)
         for call in self._calls_of(builder.paths, number):
             if call.tree is None:
                 continue
             whole = [(tree, "") for tree in _outermost(call.tree, number)]
             is_part = not whole
+            if is_part and self.is_anothers(number, call.module, call.selves):
+                continue
             trees += [(call.tree, builder.paths[call.module][0])] if is_part else whole
             for chain, works in (call.backward if is_part else _backward_of(call, number)).items():
                 backward.setdefault(chain, []).extend(works)
@@ -347,16 +361,18 @@ class Observation:
             device=first.device,
         )
 
-    def _outside_of(self, builder: ProfileBuilder) -> tuple[list[tuple[str, list[Work]]], dict[Path, list[Work]]]:
+    def _outside_of(
+        self, builder: ProfileBuilder, number: int
+    ) -> tuple[list[tuple[str, list[Work]]], dict[Path, list[Work]]]:
         """What methods of a model did outside every module call, and the backward pass of that."""
         works: list[tuple[str, list[Work]]] = []
         backward: dict[Path, list[Work]] = {}
         for each in self.tracker.outside.values():
-            number = each.selves[0] if each.selves else -1
-            if number in builder.paths and _is_work(each):
-                works.append((builder.paths[number][0], each.work))
+            part = each.selves[0] if each.selves else -1
+            if part in builder.paths and _is_work(each) and not self.is_anothers(number, part, each.selves):
+                works.append((builder.paths[part][0], each.work))
                 if each.backward:
-                    backward.setdefault((number,), []).extend(each.backward)
+                    backward.setdefault((part,), []).extend(each.backward)
         return works, backward
 
     def has_stray_contractions(self) -> bool:
@@ -365,6 +381,13 @@ class Observation:
         return strays is not None and any(
             work.cost is not None and (work.cost.macs or work.cost.flops) for work in strays.work
         )
+
+    def went_back_before(self, number: int) -> bool:
+        """Whether a backward pass came to what the model had computed before anything was observed."""
+        module, reached = self.tracker.numbers.module(number), self.tracker.reached_before
+        if module is None or not reached:
+            return False
+        return any(id(own) in reached and reached[id(own)]() is own for own in parameters_of(module))
 
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_modelbudget.profiling import internals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+
     from pytest_modelbudget.profiling.calls import Call, Outside, Path
 
     Maker: TypeAlias = "tuple[Call, Path] | Outside | None"
@@ -24,6 +28,17 @@ class Spans:
         self._makers: list[Maker] = []
         self._claimed = 0
         """Nodes below this are spoken for."""
+        self._first = -1
+        """The first node that was made under observation."""
+
+    def begin(self) -> None:
+        """Nodes that are made from now on are of what is observed."""
+        if self._first < 0:
+            self._first = _sequence_number()
+
+    def is_older(self, node: Any) -> bool:
+        """Whether a node was made before anything was observed."""
+        return bool(node._sequence_nr() < self._first)
 
     def mark(self, start: int, maker: Maker) -> None:
         """Nodes numbered from `start` on belong to `maker`."""
@@ -63,3 +78,13 @@ class Spans:
         """Who made a node."""
         index = bisect_right(self._starts, node._sequence_nr()) - 1
         return self._makers[index] if index >= 0 else None
+
+
+def parameters_behind(node: Any, depth: int = 4) -> Iterator[torch.Tensor]:
+    """The leaves that a node comes to in a few steps: the weights of what made it, which may be transposed before."""
+    for following, _ in node.next_functions:
+        variable = getattr(following, "variable", None)
+        if variable is not None:
+            yield variable
+        elif following is not None and depth:
+            yield from parameters_behind(following, depth - 1)

@@ -544,3 +544,50 @@ def test_hooks_of_a_parameter_are_work_of_the_module_that_holds_it(
     figures = watch.profile(small)
     assert figures.backward_flops == 2 * (BACKWARD_MACS + 8 * 8 * 4)
     assert figures.modules["first"].backward_flops == 2 * (3 * 4 * 8 + 8 * 8 * 4)
+
+
+def test_what_a_shared_part_does_for_one_model_is_no_work_of_the_other(watch: Any) -> None:
+    """On a batch of 5 the trunk takes 5 x 6 x 16 MACs, and the head of the actor 5 x 16 x 4, of the critic 5 x 16."""
+
+    class Trunk(nn.Linear):
+        def features(self, x: Tensor) -> Tensor:
+            return x @ self.weight.t()
+
+    class Agent(nn.Module):
+        def __init__(self, trunk: Trunk, outputs: int) -> None:
+            super().__init__()
+            self.trunk = trunk
+            self.head = nn.Linear(16, outputs, bias=False)
+
+        def act(self, x: Tensor) -> Tensor:
+            return self.head(self.trunk(x))
+
+        def act_on_features(self, x: Tensor) -> Tensor:
+            return self.head(self.trunk.features(x))
+
+    class Both(nn.Module):
+        def __init__(self, actor: Agent, critic: Agent) -> None:
+            super().__init__()
+            self.actor, self.critic = actor, critic
+
+        def step(self, x: Tensor) -> Tensor:
+            return self.actor.act(x).sum() + self.critic.act_on_features(x).sum()
+
+    trunk, x = Trunk(6, 16, bias=False), torch.randn(5, 6)
+    actor, critic = Agent(trunk, 4), Agent(trunk, 1)
+    both = Both(actor, critic)
+    for run in (
+        lambda: actor.act(x).sum() + critic.act(x).sum(),
+        lambda: actor.act_on_features(x).sum() + critic.act_on_features(x).sum(),
+        lambda: both.step(x),
+    ):
+        seen = type(watch)()
+        seen(lambda run=run: run().backward())
+        # Each weight has a gradient, and so has what the trunk returns.
+        figures = {model: seen.profile(model) for model in (actor, critic)}
+        assert {model: (profile.macs, profile.backward_flops) for model, profile in figures.items()} == {
+            actor: (480 + 320, 2 * (480 + 2 * 320)),
+            critic: (480 + 80, 2 * (480 + 2 * 80)),
+        }
+    assert seen.profile(both).macs == 2 * 480 + 320 + 80
+    assert sum(profile.macs for profile, _ in seen.profiles(trunk)) == 2 * 480
