@@ -846,6 +846,28 @@ def test_a_skipped_test_does_not_make_up_for_a_baseline_of_other_tests(
     assert any(line.startswith(f"ERROR {NAME} knows nothing of what this run measured") for line in run.lines)
 
 
+def test_what_methods_are_given_is_known(suite: Suite):
+    # 4 x 5 MACs a sample.
+    source = """
+class Bare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(4, 5))
+    def act(self, x): return x @ self.weight
+
+@pytest.mark.max_growth(memory="5%", macs=0)
+@pytest.mark.max_macs(20, per="sample")
+def test_it(): Bare().act(batch(3))
+"""
+    assert suite(source, "--modelbudget-update=new").outcomes == {"test_it": "passed"}
+    entries = load(suite.pytester.path / NAME)
+    assert {(key.metric, key.device, entry.inputs) for key, entry in entries.items()} == {
+        ("memory", "cpu", "3x4"),
+        ("macs", "any", "3x4"),
+    }
+    assert suite(source.replace("20", "19")).outcomes == {"test_it": "failed"}
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")

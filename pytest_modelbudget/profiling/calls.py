@@ -12,7 +12,7 @@ from pytest_modelbudget.profiling.shapes import shape_of, tensors_of
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import CodeType, FrameType
 
     import torch
@@ -62,7 +62,23 @@ class CallTree:
 
 
 @dataclass(eq=False)
-class Call:
+class _Given:
+    """What a model was given."""
+
+    inputs: tuple[Shape, ...] = field(default=(), init=False)
+    batch: int | None = field(default=None, init=False)
+    device: str = field(default="", init=False)
+
+    def note_inputs(self, given: Any, others: Iterable[torch.Tensor] = ()) -> None:
+        """Note it; `others` are tensors that tell the device where it has none."""
+        tensors = list(tensors_of(given))
+        self.inputs = tuple(map(shape_of, tensors))
+        self.batch = self.inputs[0][0] if self.inputs and self.inputs[0] else None
+        self.device = next((tensor.device.type for tensor in (*tensors, *others)), "")
+
+
+@dataclass(eq=False)
+class Call(_Given):
     """A call from outside every other module call, and what it was called with.
 
     Attributes:
@@ -79,26 +95,16 @@ class Call:
     selves: Path
     path: Path = ()
     tree: CallTree | None = None
-    inputs: tuple[Shape, ...] = ()
-    batch: int | None = None
-    device: str = ""
     backward: dict[Path, list[Work]] = field(default_factory=dict)
     memory: Account = field(default_factory=Account)
     chain: Chain | None = None
     went_back: bool = False
     specification: Any = None
 
-    def note_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what it was called with."""
-        tensors = list(tensors_of((args, kwargs)))
-        self.inputs = tuple(map(shape_of, tensors))
-        self.batch = self.inputs[0][0] if self.inputs and self.inputs[0] else None
-        self.device = tensors[0].device.type if tensors else ""
-
 
 @dataclass(eq=False)
-class Outside:
-    """What methods did outside every module call.
+class Outside(_Given):
+    """What methods did outside every module call, and what the outermost one was given first.
 
     Attributes:
         selves: the modules whose methods were on the call stack, innermost first.

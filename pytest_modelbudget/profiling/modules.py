@@ -161,6 +161,8 @@ class ModuleTracker:
         outside = self.outside.get(selves)
         if outside is None:
             outside = self.outside[selves] = Outside(selves)
+            if selves:
+                outside.note_inputs(arguments_of(methods[selves[-1]]), (*made, *read))
             if self._on_outside is not None:
                 self._on_outside(selves)
         self._spans.claim(outside if selves else None)
@@ -354,7 +356,7 @@ class ModuleTracker:
         entry = stack[-1]
         is_outermost = len(stack) == 1 and entry.path == entry.call.path
         if is_outermost:
-            entry.call.note_inputs(args, kwargs)
+            entry.call.note_inputs((args, kwargs))
         inputs = shapes_of(args[0]) if len(args) == 1 and not kwargs else shapes_of((args, kwargs))
         outputs = shapes_of(output)
         is_followed = module._forward_hooks or internals.has_other_forward_hooks()

@@ -278,16 +278,16 @@ class Observation:
                 key=lambda found: found[0].peak().bytes + found[1],
                 default=(None, 0),
             )
-            first = parts[0][0] if parts else None
+            first = parts[0][0] if parts else outside[0]
             profile = builder.build(
                 [(tree, path) for _, tree, path in parts],
-                outside=outside,
+                outside=_by_path(outside, builder),
                 backward=backward,
                 memory=memory,
                 beside=beside,
-                inputs=first.inputs if first else (),
-                batch=first.batch if first else None,
-                device=first.device if first else "",
+                inputs=first.inputs,
+                batch=first.batch,
+                device=first.device,
             )
             found.append((profile, 1))
         return found or [(builder.build([]), 0)]
@@ -344,7 +344,7 @@ class Observation:
         first = profiles[0][0]
         profile = builder.build(
             trees,
-            outside=outside,
+            outside=_by_path(outside, builder),
             backward=backward,
         )
         most = max((profile for profile, _ in profiles), key=lambda profile: profile.memory or 0)
@@ -361,19 +361,17 @@ class Observation:
             device=first.device,
         )
 
-    def _outside_of(
-        self, builder: ProfileBuilder, number: int
-    ) -> tuple[list[tuple[str, list[Work]]], dict[Path, list[Work]]]:
+    def _outside_of(self, builder: ProfileBuilder, number: int) -> tuple[list[Outside], dict[Path, list[Work]]]:
         """What methods of a model did outside every module call, and the backward pass of that."""
-        works: list[tuple[str, list[Work]]] = []
+        outside: list[Outside] = []
         backward: dict[Path, list[Work]] = {}
         for each in self.tracker.outside.values():
             part = each.selves[0] if each.selves else -1
             if part in builder.paths and _is_work(each) and not self.is_anothers(number, part, each.selves):
-                works.append((builder.paths[part][0], each.work))
+                outside.append(each)
                 if each.backward:
                     backward.setdefault((part,), []).extend(each.backward)
-        return works, backward
+        return outside, backward
 
     def has_stray_contractions(self) -> bool:
         """Whether contractions ran in no module, as those of a model written as a function do."""
@@ -392,6 +390,10 @@ class Observation:
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
         return any(self.contains(number, module) for module in list(self.tracker.unseen))
+
+
+def _by_path(outside: Iterable[Outside], builder: ProfileBuilder) -> list[tuple[str, list[Work]]]:
+    return [(builder.paths[each.selves[0]][0], each.work) for each in outside]
 
 
 @dataclass(slots=True)

@@ -176,7 +176,7 @@ class LoggingTracker(RunTracker):
     def returned(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The outermost call is over."""
         entry = self._open[0]
-        entry.call.note_inputs(args, kwargs)
+        entry.call.note_inputs((args, kwargs))
         entry.frame = None  # it would keep what the module returned
 
     def watch(self) -> None:
