@@ -97,8 +97,22 @@ class Outputs:
             report = document(
                 self._session.results, self._outcomes, settings, int(exitstatus), self._session.unmeasured, recording
             )
-            self._config.hook.pytest_modelbudget_update_report(config=self._config, report=report)
-            self.said += write_all(reports, report)
+            hook = self._config.hook.pytest_modelbudget_update_report
+            try:
+                hook(config=self._config, report=report)
+                self.said += write_all(reports, report)
+            except Exception as error:
+                if not hook.get_hookimpls():
+                    raise
+                where = ", ".join(implementation.plugin_name for implementation in hook.get_hookimpls())
+                self.said.append(
+                    (
+                        f"the reports were not written ({type(error).__name__}: {error}): "
+                        f"pytest_modelbudget_update_report in {where} must keep what the schema has, and add only what "
+                        "JSON can hold",
+                        True,
+                    )
+                )
             if ("junit", None) in reports and not self._config.getoption("xmlpath", None):
                 # No error, since it may stand in addopts, where people run tests without it.
                 self.said.append(

@@ -215,12 +215,34 @@ def test_a_rule_that_could_not_be_held_does_not_pass(tmp_path, capsys, base, hea
     paths = [str(tmp_path / "base.json"), str(tmp_path / "head.json")]
     assert main(["compare", *paths, f"--fail-on-growth={reason.partition(':')[0]}=1%"]) == 2
     assert f"--fail-on-growth {reason}" in capsys.readouterr().err
-    assert main(["compare", *paths, "--fail-on-growth=params=1%"]) == 0
+    assert main(["compare", *paths, "--fail-on-growth=params=1%"]) == 2
+    assert "--fail-on-growth params: the files have no such figures of one test and model" in capsys.readouterr().err
+    assert main(["compare", *paths, "--fail-on-growth=macs=1%"]) == 2
+    assert "--fail-on-growth macs: neither file has figures of it" in capsys.readouterr().err
 
 
 def test_what_only_one_side_measured_breaks_no_rule(paths, tmp_path, capsys):
+    both = {PARAMS: Entry(8, {}), FLOPS: Entry(16, {})}
+    save(tmp_path / "fewer.json", {PARAMS: Entry(8, {})})
+    save(tmp_path / "more.json", both)
+    files = [str(tmp_path / name) for name in ("fewer.json", "more.json")]
+    assert main(["compare", *files, "--fail-on-growth=0%"]) == 0
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "first"), (1, "second")])
+def test_a_file_without_figures_passes_no_rule(paths, tmp_path, capsys, place, name):
     save(tmp_path / "empty.json", {})
-    assert main(["compare", str(tmp_path / "empty.json"), paths[1], "--fail-on-growth=0%"]) == 0
+    files = [*paths]
+    files[place] = str(tmp_path / "empty.json")
+    assert main(["compare", *files]) == 0
+    assert main(["compare", *files, "--fail-on-growth=0%"]) == 2
+    said = f"--fail-on-growth params, flops: the {name} file has no figures; look whether its run came to its tests"
+    assert said in capsys.readouterr().err
+
+
+def test_several_rules_may_be_written_as_the_key_of_a_suite_is(paths, capsys):
+    assert main(["compare", *paths, "--fail-on-growth=flops=0%,params=68%"]) == 1
+    assert main(["compare", *paths, "--fail-on-growth=flops=0%, params=69%"]) == 0
 
 
 @pytest.mark.parametrize("version", [1, 2])

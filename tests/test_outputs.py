@@ -392,6 +392,17 @@ def test_a_hook_adds_to_the_report(suite: Suite):
     assert json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))["run"]["branch"] == "main"
 
 
+@pytest.mark.parametrize("body", ["report['run']['it'] = object()", "report.clear()", "raise ArithmeticError('late')"])
+def test_a_hook_that_spoils_the_report_costs_no_more_than_the_report(suite: Suite, body: str):
+    conftest = f"def pytest_modelbudget_update_report(report): {body}"
+    reports = ("--modelbudget-report=json:r.json", "--modelbudget-report=markdown:r.md")
+    run = suite(SOURCE, *reports, conftest=conftest)
+    assert run.outcomes == suite(SOURCE).outcomes
+    (line,) = [line for line in run.lines if line.startswith("ERROR the reports were not written (")]
+    assert "conftest.py must keep what the schema has, and add only what JSON can hold" in line
+    assert any(line.startswith("FAILED ") for line in run.lines)
+
+
 def test_properties_for_junit_are_replaced_on_reruns(suite: Suite):
     source = """
     count = [0]

@@ -41,9 +41,9 @@ def add_to(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--fail-on-growth",
         action="append",
         default=[],
-        type=_rule,
+        type=_rules,
         metavar="METRIC=PERCENT",
-        help=f"for example flops=1%%; a percentage alone is for {' and '.join(USUAL)}; repeatable",
+        help=f"for example flops=1%%; a percentage alone is for {' and '.join(USUAL)}; several with commas",
     )
 
 
@@ -142,6 +142,10 @@ def _both(*paths: Path) -> list[Entries]:
         each = " and ".join(f"{path} is a {kind}" for path, kind in zip(paths, kinds, strict=True))
         raise CommandError(f"{each}: write two reports, or two baselines, which hold only what tests are held to")
     return found
+
+
+def _rules(text: str) -> dict[str, Fraction]:
+    return {metric: share for part in text.split(",") for metric, share in _rule(part.strip()).items()}
 
 
 def _rule(text: str) -> dict[str, Fraction]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_modelbudget import baseline, quantity
 from pytest_modelbudget.baseline import ANY_DEVICE, BaselineError, Entry, Key, to_json
 from pytest_modelbudget.metrics import METRICS, Source
+from pytest_modelbudget.relative import USUAL
 from pytest_modelbudget.reporting import document
 from pytest_modelbudget.reporting.changes import kind_of, line_of, merged, name_of
 from pytest_modelbudget.reporting.escape import visible
@@ -133,9 +134,12 @@ def broken(comparison: Comparison, allowed: Mapping[str, Fraction]) -> list[Chan
 def not_held(base: Entries, head: Entries, allowed: Mapping[str, Fraction]) -> str:
     """Why a rule could not be held against what both sides measured; empty where each could.
 
-    What only one side measured is new or gone. But where both measured a metric and no figure of it can be compared,
-    the rule would pass because nobody looked.
+    What only one side measured is new or gone. But where no figure can be compared at all, as with the report of a run
+    that failed as tests were collected, the rule would pass because nobody looked.
     """
+    for side, name in ((base, "first"), (head, "second")):
+        if allowed and not side:
+            return f"{', '.join(allowed)}: the {name} file has no figures; look whether its run came to its tests"
     for metric in allowed:
         sides = [{key for key in side if key.metric == metric} for side in (base, head)]
         both = sides[0] & sides[1]
@@ -150,6 +154,10 @@ def not_held(base: Entries, head: Entries, allowed: Mapping[str, Fraction]) -> s
             devices = [sorted({key.device for key in side}) for side in sides]
             where_from = "" if devices[0] == devices[1] else f" ({', '.join(devices[0])}; {', '.join(devices[1])})"
             return f"{metric}: no test and model was measured in both files on the same device{where_from}"
+        if not any(sides) and metric not in USUAL:  # those stand for whatever a file has of them
+            return f"{metric}: neither file has figures of it"
+    if allowed and not any(key in head for key in base if key.metric in allowed):
+        return f"{', '.join(allowed)}: the files have no such figures of one test and model"
     return ""
 
 
