@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_modelbudget.budget import Level, Per, Uncounted
 from pytest_modelbudget.calling import SubjectError, specify_or_explain
+from pytest_modelbudget.compiling import note_on_compiling
 from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
 from pytest_modelbudget.marks import PER_TEST_OF_HYPOTHESIS
 from pytest_modelbudget.metrics import MetricError, Source
@@ -59,8 +60,10 @@ def observe(
             result = yield
         if not body_failed(item, failed_before):
             passed = resolve()
-    except BaseException:
+    except BaseException as error:
         result_of(item).verdicts += unjudged(budget)
+        if observation.is_eager and (note := note_on_compiling(item, error, budget)):
+            item.add_report_section("call", "model budgets", note)
         raise
     if passed is None:
         result_of(item).verdicts += unjudged(budget)

@@ -505,6 +505,34 @@ def test_marked():
     assert "  compiled, not measured" in run.lines
 
 
+def test_a_test_about_compiling_that_fails_is_told_that_nothing_was_compiled(dynamo, suite: Suite):
+    source = """
+class Counter:
+    frames = 0
+    def __call__(self, graph, inputs):
+        self.frames += 1
+        return graph.forward
+
+{mark}
+def test_about_it():
+    counter = Counter()
+    torch.compile(Net(), backend=counter)(batch())
+    assert counter.frames == 1
+
+def test_about_another_thing():
+    Net()(batch())
+    assert False
+"""
+    note = "torch.compile ran eagerly in this test, because modelbudget_max_growth = 1% limits compute"
+    gate = ("--modelbudget", "--modelbudget-max-growth=1%")
+    run = suite(source.format(mark=""), *gate)
+    assert run.outcomes == {"test_about_it": "failed", "test_about_another_thing": "failed"}
+    assert [line.partition(",")[0] for line in run.lines if "ran eagerly" in line] == [note.partition(",")[0]]
+    assert any(line.startswith(note) for line in run.lines)
+    run = suite(source.format(mark="@pytest.mark.max_growth(None)"), *gate)
+    assert run.outcomes == {"test_about_it": "passed", "test_about_another_thing": "failed"}
+
+
 def test_a_model_compiled_in_place_is_listed_as_such(dynamo, compiles_under_modes: bool, suite: Suite):
     run = suite(
         """

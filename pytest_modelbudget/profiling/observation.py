@@ -70,6 +70,11 @@ class Observation:
         """What is part of a module that was called in another thread."""
         self.tracker = tracker or ModuleTracker(self._on_call, self._on_return, self._note, self._note_unseen)
 
+    @property
+    def is_eager(self) -> bool:
+        """Whether what is compiled is made to run eagerly."""
+        return self.compute and not self._compiled
+
     def covers(self, other: Observation) -> bool:
         """Whether what `other` was made to see has been seen here, too."""
         return (
@@ -89,7 +94,7 @@ class Observation:
             stack.enter_context(unwarned())
             stack.enter_context(self.tracker.under(base))
             if self.compute:
-                if not self._compiled:
+                if self.is_eager:
                     stack.enter_context(eager())
                 stack.enter_context(mode(self.tracker))
             yield self
