@@ -240,7 +240,7 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
     names = [subjects.describe(subject, alone=len(found) == 1 and limit.model is None) for subject in found]
     models = [(name, [subject]) for name, subject in zip(names, found, strict=True)]
     if limit.relative:
-        from pytest_modelbudget.recorded import against_baseline
+        from pytest_modelbudget.recorded import against_baseline, judge_together
 
         by_chance = _is_hypothesis_test(item)
         # How many models the examples build is chance, too: those of one name are one to the baseline.
@@ -249,6 +249,10 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
     verdicts = []
     for name, alike in models:
         verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, subjects, settings), settings, hold)
+    if (
+        limit.relative and len(models) > 1 and limit.metric.source is not Source.STORAGE
+    ):  # they need not be alive at once
+        verdicts += judge_together(item, settings, [name for name, _ in models], verdicts)
     # A small helper without contractions, beside a model that has them, is no reason to doubt.
     return [verdict for verdict in verdicts if verdict.outcome is not Outcome.NOT_MEASURED] or verdicts
 

@@ -11,8 +11,9 @@ import torch
 
 import pytest_modelbudget
 from pytest_modelbudget.baseline import BaselineError, Entries, load
-from pytest_modelbudget.relative import Versions, judge_growth
+from pytest_modelbudget.relative import Versions, judge_growth, sum_up
 from pytest_modelbudget.result import without_group
+from pytest_modelbudget.update import Update, same_convention
 from pytest_modelbudget.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -56,22 +57,58 @@ def against_baseline(
     )
 
 
+def judge_together(
+    item: pytest.Item, settings: Settings, models: Collection[str], verdicts: Collection[Verdict]
+) -> list[Verdict]:
+    """What the verdicts on new models of a test leave out: that together they are more than those that it has no more.
+
+    Args:
+        item: the test.
+        settings: of the run.
+        models: the names of all its models.
+        verdicts: on one limit, of each of them.
+    """
+    entries = item.config.stash.get(_entries_key, {})
+    new = [verdict for verdict in verdicts if verdict.outcome is Outcome.NEW and verdict.limit.source.everywhere]
+    if len(new) < 2 or isinstance(entries, str) or {Update.NEW, Update.RAISE}.issubset(settings.update):
+        return []
+    grown = [verdict.growth for verdict in new if verdict.growth is not None]
+    key = grown[0].key
+    gone = _gone(item.config.stash, entries, models, key)
+    before = [entries[key._replace(model=model)] for model in gone]
+    after = [growth.after for growth in grown]
+    if any(not same_convention(key, each, after[0]) for each in before):
+        return []
+    return sum_up(
+        new[0].limit, dict(zip(gone, before, strict=True)), {each.key.model: each.after for each in grown}, key
+    )
+
+
 def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
     """The recorded model that one with a new name is to be held against; none: it is new.
 
     It is the largest of its class in the test (beside another model, `Net` is called `student (Net)`), or else the
     largest of those that the test has no more, whose place it may have taken.
     """
+    alike = [model for model in _recorded(stash, entries, key) if _kind(model) == _kind(key.model)]
+    candidates = alike or _gone(stash, entries, models, key)
+    return max(candidates, key=lambda model: entries[key._replace(model=model)].value, default="")
+
+
+def _recorded(stash: pytest.Stash, entries: Entries, key: Key) -> list[str]:
+    """The models that the baseline knows of a test."""
     known = stash.get(_keys_key, None)
     if known is None:
         known = stash[_keys_key] = {}
         for other in entries:
             known.setdefault(other._replace(model=""), []).append(other.model)
-    recorded = known.get(key._replace(model=""), [])
+    return known.get(key._replace(model=""), [])
+
+
+def _gone(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> list[str]:
+    """Those of them that it has no more, by whatever name."""
     kinds = set(map(_kind, models))
-    alike = [model for model in recorded if _kind(model) == _kind(key.model)]
-    gone = [model for model in recorded if model not in models and _kind(model) not in kinds]
-    return max(alike or gone, key=lambda model: entries[key._replace(model=model)].value, default="")
+    return [model for model in _recorded(stash, entries, key) if model not in models and _kind(model) not in kinds]
 
 
 def _kind(model: str) -> str:

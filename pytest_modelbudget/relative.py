@@ -225,6 +225,32 @@ def judge_growth(
     return exceeded or [max(verdicts, key=lambda verdict: verdict.used or 0)]
 
 
+def sum_up(limit: Limit, before: Mapping[str, Entry], after: Mapping[str, Entry], key: Key) -> list[Verdict]:
+    """Whether new models of a test are more, together, than those in whose place they are; nothing where they are not.
+
+    Args:
+        limit: relative, with a value.
+        before: by their names what is recorded of the models that the test has no more.
+        after: by their names what was measured of the new ones.
+        key: of any of them.
+    """
+    assert limit.value is not None
+    old, new = (sum(Fraction(entry.value) for entry in side.values()) for side in (before, after))
+    bound = old * (1 + limit.value)
+    if not before or new <= bound:
+        return []
+    name = f"{' and '.join(sorted(after))} together"
+    recorded, measured = next(iter(before.values())), next(iter(after.values()))
+    growth = Growth(
+        key._replace(model=name),
+        recorded._replace(value=_plain(old), modules={"": _plain(old)}, largest={}, aliases={}, inputs=""),
+        measured._replace(value=_plain(new), modules={"": _plain(new)}, largest={}, aliases={}, inputs=""),
+        known_as=" and ".join(sorted(before)),
+        summed=True,
+    )
+    return [Verdict(replace(limit, value=bound), Outcome.EXCEEDED, name, Fraction(new), growth=growth)]
+
+
 def _chosen_anew(limit: Limit, calls: Calls) -> str:
     """Why figures of a test of hypothesis are others in each run; empty where they may be the same."""
     if limit.metric.needs_call and any(profile.is_outside for profile, _ in calls):

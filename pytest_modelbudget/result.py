@@ -169,7 +169,7 @@ def _recorded(verdict: Verdict) -> int | str | None:
 
 def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
     """What a baseline would record, once for each of its keys."""
-    growths = [verdict.growth for verdict in verdicts if verdict.growth is not None]
+    growths = [verdict.growth for verdict in verdicts if verdict.growth is not None and not verdict.growth.summed]
     if not growths:
         return []
     from pytest_modelbudget.baseline import to_row

@@ -63,6 +63,7 @@ class Growth:
         known_as: the name of the model under which it is recorded, where that is another one.
         by_chance: whether hypothesis chose other examples than those that are recorded, or others each time.
         calls: how often the test called the model.
+        summed: whether it is of several models together, which is recorded of each.
     """
 
     key: Key
@@ -71,6 +72,7 @@ class Growth:
     known_as: str = ""
     by_chance: bool = False
     calls: int = 1
+    summed: bool = False
 
 
 @dataclass(frozen=True)

@@ -899,12 +899,29 @@ def test_growth_under_another_name_is_growth(suite: Suite):
 @pytest.mark.parametrize(("encoder", "decoder", "over"), [(4, 4, ""), (4, 40, "Decoder"), (40, 4, "Encoder")])
 def test_several_models_in_the_place_of_one_are_each_held_to_it(suite: Suite, encoder: int, decoder: int, over: str):
     classes = "class Net(nn.Linear): pass\nclass Encoder(nn.Linear): pass\nclass Decoder(nn.Linear): pass\n"
-    suite(classes + "def test_it(): Net(4, 4)(batch(1))", *GATE, "--modelbudget-update=new")
+    suite(classes + "def test_it(): Net(4, 8)(batch(1))", *GATE, "--modelbudget-update=new")
     run = suite(classes + f"def test_it(): Encoder(4, {encoder})(batch(1)); Decoder(4, {decoder})(batch(1))", *GATE)
     if not over:
         assert run.outcomes == {"test_it": "passed"}
         return
-    assert run.headline("test_it") == f"max_growth: {over}, recorded as Net: params 200, was 20 (+900.0 % > 1%)"
+    assert run.headline("test_it") == f"max_growth: {over}, recorded as Net: params 200, was 40 (+400.0 % > 1%)"
+
+
+def test_several_models_in_the_place_of_one_are_held_to_it_together(suite: Suite):
+    """4 x 20 weights and 20 biases; then twice 4 x 12 and 12, or 4 x 10 and 10."""
+    classes = "class Net(nn.Linear): pass\nclass Encoder(nn.Linear): pass\nclass Decoder(nn.Linear): pass\n"
+    split = classes + "def test_it(): Encoder(4, {0})(batch(1)); Decoder(4, {0})(batch(1))"
+    suite(classes + "def test_it(): Net(4, 20)(batch(1))", *GATE, "--modelbudget-update=new")
+    before = load(suite.pytester.path / NAME)
+    assert suite(split.format(10), *GATE).outcomes == {"test_it": "passed"}
+    run = suite(split.format(12), *GATE)
+    first, *_ = run.failure("test_it").splitlines()
+    assert first == "max_growth: Decoder and Encoder together, recorded as Net: params 120, was 100 (+20.0 % > 1%)"
+    assert "--modelbudget-update=new,raise" in run.failure("test_it")
+    assert load(suite.pytester.path / NAME) == before
+    assert suite(split.format(12), *GATE, "--modelbudget-update=new,raise").outcomes == {"test_it": "passed"}
+    assert {key.model for key in load(suite.pytester.path / NAME)} == {"Net", "Encoder", "Decoder"}
+    assert suite(split.format(12), *GATE).outcomes == {"test_it": "passed"}
 
 
 def test_a_model_is_not_held_to_one_that_got_another_name_itself(suite: Suite):
