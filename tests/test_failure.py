@@ -15,7 +15,7 @@ from pytest_modelbudget import quantity
 from pytest_modelbudget.budget import Limit, Per, Source, Uncounted
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.profiling.profile import ModuleProfile, Profile
-from pytest_modelbudget.reporting.failure import headline, unknown_text, verdict_text
+from pytest_modelbudget.reporting.failure import _alike, headline, unknown_text, verdict_text
 from pytest_modelbudget.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -300,3 +300,17 @@ def test_names_that_would_command_a_terminal_are_shown():
     assert "\u202e" not in written
     assert r"\x1b[31mred\u202e  100.0 %" in written
     assert r"of the \x1b[31mred\u202e team" in written
+
+
+@pytest.mark.parametrize(
+    ("models", "said"),
+    [
+        ([], ""),
+        (["Net"], ", and 1 more like it (Net)"),
+        (["Net #2"], ", and 1 more like it (Net #2)"),
+        (["Net #3", "Net"], ", and 2 more like it (Net, #3)"),
+        (["Net #2", "Net #3", "Net #4", "Net #7"], ", and 4 more like it (Net #2 to #4, #7)"),
+    ],
+)
+def test_models_of_one_name_are_told_by_their_numbers(models, said):
+    assert _alike(models) == said

@@ -68,15 +68,18 @@ def _alike(models: Sequence[str]) -> str:
     """`, and 6 more like it (Net #2 to #7)`; empty where there is none."""
     if not models:
         return ""
+    name = split_number(models[0])[0]
     numbers = sorted(split_number(model)[1] for model in models)
     runs: list[list[int]] = []
-    for number in numbers:
+    for number in numbers[numbers[0] == 1 :]:  # the first has no number
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
-    shown = ", ".join(f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{n}" for n in run) for run in runs)
-    return f", and {len(models)} more like it ({split_number(models[0])[0]} {shown})"
+    shown = [f"#{run[0]} to #{run[-1]}" if len(run) > 2 else ", ".join(f"#{n}" for n in run) for run in runs]
+    if numbers[0] == 1:
+        return f", and {len(models)} more like it ({', '.join([name, *shown])})"
+    return f", and {len(models)} more like it ({name} {', '.join(shown)})"
 
 
 def verdict_text(
