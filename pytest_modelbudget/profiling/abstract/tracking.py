@@ -98,6 +98,9 @@ class RunTracker(ModuleTracker):
     def _holds_now(self, number: int) -> Holding:
         return self._holdings[number][1]  # of the originals, whatever the run sets in twins
 
+    def _join(self, call: Call, module: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
+        """Each call has a backward pass of its own, before the next begins."""
+
     def read(self) -> None:
         """See that all that has happened is sorted into calls."""
 
