@@ -505,7 +505,9 @@ def test_marked():
     assert "  compiled, not measured" in run.lines
 
 
-def test_a_test_about_compiling_that_fails_is_told_that_nothing_was_compiled(dynamo, suite: Suite):
+def test_a_test_about_compiling_that_fails_is_told_that_nothing_was_compiled(
+    dynamo, compiles_under_modes: bool, suite: Suite
+):
     source = """
 class Counter:
     frames = 0
@@ -530,7 +532,8 @@ def test_about_another_thing():
     assert [line.partition(",")[0] for line in run.lines if "ran eagerly" in line] == [note.partition(",")[0]]
     assert any(line.startswith(note) for line in run.lines)
     run = suite(source.format(mark="@pytest.mark.max_growth(None)"), *gate)
-    assert run.outcomes == {"test_about_it": "passed", "test_about_another_thing": "failed"}
+    assert run.outcomes["test_about_it"] == ("passed" if compiles_under_modes else "failed")
+    assert not any(line.startswith(note) for line in run.lines)
 
 
 def test_a_model_compiled_in_place_is_listed_as_such(dynamo, compiles_under_modes: bool, suite: Suite):

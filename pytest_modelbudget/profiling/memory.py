@@ -235,6 +235,16 @@ class Account:
                 self._find(tensor)
                 held = self._held
 
+    def received(self, tensors: Iterable[torch.Tensor]) -> None:
+        """The backward pass reads these. What nobody has told of came from whatever used what the call returned."""
+        for tensor in tensors:
+            if tensor.dim():
+                self._follow(tensor, _BACKWARD, NOWHERE)
+        if self._alive > self._peak:
+            self._compare(NOWHERE, _BACKWARD)
+        for account in self.around:
+            account.received(tensors)
+
     def resized(self, storage: Storage, size: int) -> None:
         """A storage has grown or shrunk in place."""
         key, _, kind, _, where = facts = storage.facts
@@ -441,6 +451,33 @@ class Account:
 
     def _is_in_forward(self) -> bool:
         return self._in_forward
+
+
+class After(Account):
+    """Passes what a module without weights does after a call, as a loss does, on to the memory of that call.
+
+    It counts as what the test itself computes there: if a backward pass of the call follows.
+    """
+
+    def __init__(self, account: Account) -> None:
+        super().__init__()
+        self._account = account
+
+    def made(
+        self, tensors: tuple[torch.Tensor, ...], where: Where, *, backward: bool = False, transient: int = 0
+    ) -> None:
+        """As of any account."""
+        self._account.later(tensors, where, transient, backward=backward)
+
+    def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int, *, backward: bool = False) -> None:
+        """As of any account."""
+        self._account.later(tensors, where, transient, backward=backward)
+
+    def read(self, tensors: Iterable[torch.Tensor]) -> None:
+        """What it reads is its own affair."""
+
+    def received(self, tensors: Iterable[torch.Tensor]) -> None:
+        """As what it reads."""
 
 
 class Chain(Account):

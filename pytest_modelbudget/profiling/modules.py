@@ -18,7 +18,7 @@ import torch
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
-from pytest_modelbudget.profiling.memory import Account, Chain
+from pytest_modelbudget.profiling.memory import Account, After, Chain
 from pytest_modelbudget.profiling.parameters import modules_of, parameters_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 from pytest_modelbudget.profiling.spans import Spans, parameters_behind
@@ -78,6 +78,8 @@ class ModuleTracker:
         self._trees: dict[tuple[Any, ...], CallTree] = {}
         self._latest_calls: dict[int, Call] = {}
         """The latest call of each module with gradients."""
+        self._latest_model: Call | None = None
+        """The latest call, with gradients, of a module that has weights."""
         self._holdings: dict[int, tuple[int, Holding]] = {}
         """What models hold, each with the edition that it is of."""
         self.edition = 0
@@ -152,7 +154,7 @@ class ModuleTracker:
             return
         node = internals.current_autograd_node()
         if node is not None:
-            self._book_backward(work, node, made, operator, transient)
+            self._book_backward(work, node, made, operator, transient, read)
             return
         methods = self._methods_on_stack(frame)
         if methods is None:
@@ -220,7 +222,13 @@ class ModuleTracker:
         return None
 
     def _book_backward(
-        self, work: Work | None, node: Any, made: tuple[torch.Tensor, ...], operator: str, transient: int
+        self,
+        work: Work | None,
+        node: Any,
+        made: tuple[torch.Tensor, ...],
+        operator: str,
+        transient: int,
+        read: Iterable[torch.Tensor],
     ) -> None:
         span = self._spans.of(node)
         if work is not None and (work.cost is None or work.cost.macs or work.cost.flops):
@@ -234,6 +242,8 @@ class ModuleTracker:
             call.went_back = True
             if work is not None:
                 call.backward.setdefault(path, []).append(work)
+            if read:
+                call.memory.received(read)
             if made:
                 call.memory.made(made, (path, operator), backward=True, transient=transient)
         else:
@@ -323,6 +333,7 @@ class ModuleTracker:
         self._open_account(call.memory, module, number, inputs)
         if torch.is_grad_enabled():
             self._join(call, module, inputs)
+            self._follow_up(call)
         methods.pop(number, None)  # its own method calls it, as that which generates does: the call is the work
         for stretch in self._stretches_of(methods):
             stretch.given(tensors_of((args, kwargs)))
@@ -343,6 +354,13 @@ class ModuleTracker:
             latest.chain.take_over(latest.memory)
         call.chain = latest.chain
         call.chain.take_in(call.memory, inputs)
+
+    def _follow_up(self, call: Call) -> None:
+        """A loss is a module without weights: what it does counts for the model whose call it follows, too."""
+        if self._holdings[call.module][1].parameters:
+            self._latest_model = call
+        elif self._latest_model is not None and not self._latest_model.went_back:
+            call.memory.around += (After(self._latest_model.memory),)
 
     def leave(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A module call has ended, normally or not; `output` is None when it raised."""
@@ -377,8 +395,10 @@ class ModuleTracker:
         account.open(holding, self._gradients(module), inputs, holds_now)
 
     def _gradients(self, module: torch.nn.Module) -> Iterable[torch.Tensor]:
-        gradients = (getattr(parameter, "grad", None) for parameter in parameters_of(module))
-        return (gradient for gradient in gradients if gradient is not None)
+        for parameter in parameters_of(module):
+            # Torch warns of that of a tensor that is no leaf, as fast weights in the place of parameters are.
+            if isinstance(parameter, torch.Tensor) and parameter.is_leaf and parameter.grad is not None:
+                yield parameter.grad
 
     def _end(self, call: Call, module: torch.nn.Module) -> None:
         """An outermost call has ended."""

@@ -130,3 +130,41 @@ def test_calls_with_a_backward_pass_each_or_none_are_alone(run: Any, watch: Any)
     watch(lambda: run(cell, 3))
     watch(lambda: run(other, 1))
     assert largest(watch, cell) == largest(watch, other)
+
+
+@pytest.mark.parametrize(
+    ("module", "function"),
+    [
+        (nn.CrossEntropyLoss(), nn.functional.cross_entropy),
+        (nn.MSELoss(), nn.functional.mse_loss),
+        (nn.SmoothL1Loss(reduction="sum"), lambda x, y: nn.functional.smooth_l1_loss(x, y, reduction="sum")),
+        (lambda x, _: nn.Tanh()(nn.Tanh()(x)).sum(), lambda x, _: torch.tanh(torch.tanh(x)).sum()),
+    ],
+)
+def test_what_a_module_without_weights_does_after_a_call_counts_as_the_function_does(
+    module: Any, function: Any, watch: Any
+) -> None:
+    first, second, x, y = Cell(), Cell(), torch.randn(16, 8), torch.randn(16, 8).softmax(1)
+    watch(lambda: module(first(x), y).backward())
+    watch(lambda: function(second(x), y).backward())
+    assert watch.profile(first).memory == watch.profile(second).memory
+    # Without a backward pass it is no work of the call.
+    third, fourth = Cell(), Cell()
+    watch(lambda: (module(third(x), y), fourth(x)))
+    assert watch.profile(third).memory == watch.profile(fourth).memory
+
+
+def test_the_gradient_that_another_model_hands_on_is_alive(watch: Any) -> None:
+    generator, judge = nn.Linear(8, 8, bias=False), nn.Linear(8, 1, bias=False)
+    watch(lambda: judge(generator(torch.zeros(16, 8))).sum().backward())
+    # What was generated is gone by then; there are the input, and the gradients of what was generated and the weight.
+    assert watch.profile(generator).memory == WEIGHT + STATE + STATE + WEIGHT
+
+
+def test_weights_that_are_no_leaves_are_asked_for_no_gradient(watch: Any, recwarn: pytest.WarningsRecorder) -> None:
+    cell, x = Cell(), torch.randn(16, 8)
+    fast = {name: weight * 2 for name, weight in cell.named_parameters()}
+    watch(lambda: torch.func.functional_call(cell, fast, (x,)).sum().backward())
+    cell.layer._parameters["weight"] = fast["layer.weight"]
+    watch(lambda: cell(x))
+    assert not [warning for warning in recwarn if "leaf" in str(warning.message)]

@@ -101,6 +101,9 @@ class RunTracker(ModuleTracker):
     def _join(self, call: Call, module: torch.nn.Module, inputs: list[torch.Tensor]) -> None:
         """Each call has a backward pass of its own, before the next begins."""
 
+    def _follow_up(self, call: Call) -> None:
+        """What is called is what is asked about."""
+
     def read(self) -> None:
         """See that all that has happened is sorted into calls."""
 
