@@ -879,6 +879,27 @@ def test_it(): Bare().act(batch(3))
     assert suite(source.replace("20", "19")).outcomes == {"test_it": "failed"}
 
 
+def test_growth_from_nothing_is_growth(suite: Suite):
+    """Looked up and multiplied, 3 x 4 numbers; then each with each of 5 others: 3 x 5 x 4 MACs."""
+    source = """
+class Factors(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.users, self.items = nn.Embedding(5, 4), nn.Embedding(5, 4)
+    def forward(self, user): return {}
+def test_it(): Factors()(torch.zeros(3, dtype=torch.int64))
+"""
+    light, heavy = "(self.users(user) * self.items(user)).sum(1)", "self.users(user) @ self.items.weight.t()"
+    suite(source.format(light), *GATE, "--modelbudget-update=new")
+    assert {key.metric: entry.value for key, entry in load(suite.pytester.path / NAME).items()} == {
+        "params": 40,
+        "flops": 0,
+    }
+    assert suite(source.format(light), *GATE).outcomes == {"test_it": "passed"}
+    run = suite(source.format(heavy), *GATE)
+    assert run.headline("test_it") == "max_growth: Factors flops 120 FLOPs, was 0 FLOPs for 3"
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")
