@@ -161,6 +161,18 @@ def test_a_table_is_named_once_where_a_limit_comes_from(suite: Suite):
     )
 
 
+def test_markdown_calls_nothing_kept_that_was_held_to_nothing(suite: Suite):
+    suite(
+        "@pytest.mark.max_macs(96)\ndef test_it(): Net()(batch())",
+        *("--modelbudget", "--modelbudget-max-growth=1%", "--modelbudget-report=markdown:r.md"),
+    )
+    lines = suite.pytester.path.joinpath("r.md").read_text("utf-8").splitlines()
+    assert lines[0] == "## Model budgets: 1 budget kept, 2 not in the baseline"
+    assert "### Not in the baseline, and held to nothing" in lines
+    # As changes against the baseline, and as what is held to nothing.
+    assert [line[:3] for line in lines if line.startswith(("| 🆕", "| ✅"))] == [*["| 🆕"] * 4, "| ✅"]
+
+
 def test_markdown_counts_budgets_and_not_lines(suite: Suite):
     # Three of them read the same and are one line.
     suite(

@@ -54,11 +54,13 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     observed = [test for test in report["tests"] if test.get("profiles") and test["id"] not in limited]
     groups = by_model(few(folded(grouped((test["id"], test["profiles"]) for test in observed))), calls=True)
     columns = _columns(groups)
-    kept = [row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1])]
+    new = [row for row in verdicts if _is_new(row[1])]
+    kept = [row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1]) and not _is_new(row[1])]
     sections = [
-        Section(_headline(len(failed), len(unmeasured), len(verdicts), report), (), ()),
+        Section(_headline(len(failed), len(unmeasured), len(new), len(verdicts), report), (), ()),
         Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
         Section("### Changes against the baseline", CHANGE_HEADER, change_rows(changes)),
+        Section("### Not in the baseline, and held to nothing", _BUDGET_HEADER, _budget_rows(new)),
         Section("### Not measured", _BUDGET_HEADER, _budget_rows(unmeasured), folded=len(unmeasured)),
         Section(
             "### Within budget",
@@ -144,7 +146,7 @@ def _text(sections: Sequence[Section], kept: Sequence[int]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _headline(failed: int, unmeasured: int, verdicts: int, report: Row) -> str:
+def _headline(failed: int, unmeasured: int, new: int, verdicts: int, report: Row) -> str:
     tests = report["tests"]
     stopped = [test for test in tests if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
     unjudged = [test for test in tests if test["outcome"] != "failed" and _is_unjudged(test["verdicts"])]
@@ -159,15 +161,17 @@ def _headline(failed: int, unmeasured: int, verdicts: int, report: Row) -> str:
         what = "was skipped or failed as expected" if len(unjudged) == 1 else "were skipped or failed as expected"
         notes.append(f"{quantity.counted(len(unjudged), 'test')} {what}: not judged.")
     notes += [f"⚠️ {plain(complaint, 500)}" for complaint in report["unmeasured"]]
-    kept = verdicts - failed - unmeasured
+    kept = verdicts - failed - unmeasured - new
     if failed:
         said = f"{failed} of {quantity.counted(verdicts, 'budget')} not kept"
     else:
-        said = f"{quantity.counted(kept, 'budget')} kept" if kept or unmeasured else "none judged"
+        said = f"{quantity.counted(kept, 'budget')} kept" if kept or unmeasured or new else "none judged"
     if unmeasured:
         said += f", {unmeasured} not measured"
+    if new:
+        said += f", {new} not in the baseline"
     # What was not looked at is neither kept nor broken, and a sign would say one of them.
-    is_whole = kept and not (unmeasured or unjudged or report["unmeasured"])
+    is_whole = kept and not (unmeasured or unjudged or new or report["unmeasured"])
     sign = "❌ " if failed or (verdicts and (stopped or code_of_run)) else "✅ " if is_whole else ""
     return "\n\n".join([f"## {sign}Model budgets: {said}", *notes])
 
@@ -179,6 +183,11 @@ def _they_were(tests: Sequence[Row]) -> str:
 def _is_unmeasured(verdict: Row) -> bool:
     """Whether a limit from afar found nothing to measure; where it stands on the test itself, that is a failure."""
     return verdict["outcome"] == "not measured" and not verdict["failed"]
+
+
+def _is_new(verdict: Row) -> bool:
+    """Whether a figure is in no baseline, which is no fault under a limit for many tests."""
+    return verdict["outcome"] == "new" and not verdict["failed"]
 
 
 def _is_unjudged(verdicts: Iterable[Row]) -> bool:
@@ -252,7 +261,7 @@ def _use(row: tuple[str, Row]) -> tuple[bool, float]:
 
 
 def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
-    sign = "–" if _is_unmeasured(verdict) else "✅"
+    sign = "–" if _is_unmeasured(verdict) else "🆕" if _is_new(verdict) else "✅"
     if verdict["failed"]:
         sign = "⚠️" if verdict["level"] == "warn" else "❌"
     metric = verdict["metric"] if verdict["per"] == "call" else f"{verdict['metric']} per {verdict['per']}"
