@@ -76,7 +76,8 @@ class Outputs:
             for result in self._session.results.values()
         )
         recording = None
-        if held or settings.update or settings.update_refused:
+        gated = settings.observe_all and settings.max_growth is not None  # what is measured no more is missed, too
+        if held or gated or settings.update or settings.update_refused:
             from pytest_modelbudget.recording import record
 
             recording = record(

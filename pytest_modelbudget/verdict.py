@@ -172,6 +172,10 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
             if profile.calls:
                 why = "".join(f": {note}" for note in profile.notes)
                 reason = f"the metric {limit.metric.name} has no figure for it{why}"
+                if limit.metric.source is Source.STORAGE and not why:
+                    reason = (
+                        f"it ran inside another model, and {limit.metric.name} is that of what is called: name that one"
+                    )
             return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason)]
         if limit.per is Per.SAMPLE and profile.batch is None:
             reason = 'per="sample" needs a tensor with a batch dimension among the inputs'

@@ -912,6 +912,16 @@ def test_it(): Factors()(torch.zeros(3, dtype=torch.int64))
     assert run.headline("test_it") == "max_growth: Factors flops 120 FLOPs, was 0 FLOPs for 3"
 
 
+def test_what_a_whole_run_measures_no_more_is_said(suite: Suite):
+    source = "def test_it(): {}"
+    suite(source.format("nn.Linear(4, 4)(batch(1))"), *GATE, "--modelbudget-update=new")
+    assert said(suite(source.format("pass"), *GATE)) == [
+        "stale, their tests or models are gone, or not measured any more (--modelbudget-update=lower drops them): "
+        "2 entries",
+        "  test_it.py::test_it Linear: flops 32 FLOPs, params 20",
+    ]
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")

@@ -317,3 +317,23 @@ def test_forward(net, rollout): (net(x).sum() + rollout).backward()
     result.stdout.fnmatch_lines(
         ["max_backward_flops: *the backward pass went on into what Linear had computed before, in a fixture *"]
     )
+
+
+def test_the_memory_of_a_part_is_that_of_the_model_around_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        HEADER
+        + """
+@pytest.fixture
+def inner(): return nn.Linear(4, 5)
+@pytest.fixture
+def outer(inner): return nn.Sequential(inner)
+
+@pytest.mark.max_memory("1 MB", model="inner")
+def test_it(inner, outer): outer(torch.zeros(3, 4))
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["max_memory: nothing was measured: it ran inside another model, and memory is that of what is called: name *"]
+    )
