@@ -7,7 +7,7 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_modelbudget.profiling.memory import Account, Chain
+from pytest_modelbudget.profiling.memory import Account
 from pytest_modelbudget.profiling.shapes import shape_of, tensors_of
 from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Traffic
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_modelbudget.profiling.costs import Cost
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Shape
+    from pytest_modelbudget.profiling.stretch import Chain
 
 Path = tuple[int, ...]
 """A chain of module numbers, from the outermost module called to the innermost."""

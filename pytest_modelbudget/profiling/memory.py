@@ -453,56 +453,5 @@ class Account:
         return self._in_forward
 
 
-class After(Account):
-    """Passes what a module without weights does after a call, as a loss does, on to the memory of that call.
-
-    It counts as what the test itself computes there: if a backward pass of the call follows.
-    """
-
-    def __init__(self, account: Account) -> None:
-        super().__init__()
-        self._account = account
-
-    def made(
-        self, tensors: tuple[torch.Tensor, ...], where: Where, *, backward: bool = False, transient: int = 0
-    ) -> None:
-        """As of any account."""
-        self._account.later(tensors, where, transient, backward=backward)
-
-    def later(self, tensors: tuple[torch.Tensor, ...], where: Where, transient: int, *, backward: bool = False) -> None:
-        """As of any account."""
-        self._account.later(tensors, where, transient, backward=backward)
-
-    def read(self, tensors: Iterable[torch.Tensor]) -> None:
-        """What it reads is its own affair."""
-
-    def received(self, tensors: Iterable[torch.Tensor]) -> None:
-        """As what it reads."""
-
-
-class Chain(Account):
-    """The memory of several calls of a model, of whose backward passes none had begun before the next call did.
-
-    So the steps of a rollout are alive at once, or both sides of a contrast.
-    """
-
-    def take_over(self, account: Account) -> None:
-        """A call has been there already, with what is alive of it."""
-        for storage in [*account._followed.values()]:
-            holder, (key, size, kind, _, where) = storage(), storage.facts
-            if holder is not None and key not in self._followed and key not in self._held:
-                self._birth(Storage(holder, self._on_death), key, size, kind, where)
-        self._compare(NOWHERE)
-        account.around += (self,)
-
-    def take_in(self, account: Account, inputs: Iterable[torch.Tensor]) -> None:
-        """A call begins."""
-        self._in_forward = True
-        for tensor in parts_of(inputs):
-            self._follow(tensor, _INPUTS, NOWHERE)
-        self._compare(NOWHERE)
-        account.around += (self,)
-
-
 def _died(storage: Any) -> None:
     storage.account.died(storage.facts)

@@ -18,12 +18,12 @@ import torch
 from pytest_modelbudget.profiling import hooks, internals
 from pytest_modelbudget.profiling.calls import Call, CallTree, Entry, ModuleNumbers, Outside, Path, Returned, Work
 from pytest_modelbudget.profiling.frames import arguments_of, innermost_method
-from pytest_modelbudget.profiling.memory import Account, After, Chain
+from pytest_modelbudget.profiling.memory import Account
 from pytest_modelbudget.profiling.parameters import modules_of, parameters_of
 from pytest_modelbudget.profiling.shapes import shapes_of, tensors_of, tensors_within
 from pytest_modelbudget.profiling.spans import Spans, parameters_behind
 from pytest_modelbudget.profiling.storages import Holding, holding_of
-from pytest_modelbudget.profiling.stretch import Stretch
+from pytest_modelbudget.profiling.stretch import After, Chain, Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from pytest_modelbudget.profiling.calls import Call, CallTree, Outside, Path, Work
-    from pytest_modelbudget.profiling.memory import Account, Chain
+    from pytest_modelbudget.profiling.memory import Account
     from pytest_modelbudget.profiling.parameters import Parts
     from pytest_modelbudget.profiling.profile import Profile, Shape
+    from pytest_modelbudget.profiling.stretch import Chain
 
 WRAPPED = ("module", "_orig_mod")
 """The names under which DataParallel, DistributedDataParallel and `torch.compile` keep the model they wrap."""
