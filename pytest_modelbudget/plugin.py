@@ -117,6 +117,10 @@ def pytest_configure(config: pytest.Config) -> None:
     tables = config.stash[tables_key] = _tables(config, settings) if settings.active else ()
     if settings.active:
         config.pluginmanager.register(Budgets(settings, tables), "modelbudget-budgets")
+    if settings.active and settings.observe_all and settings.max_growth is not None:
+        from pytest_modelbudget.vanished import PLUGIN, Collected
+
+        config.pluginmanager.register(Collected(), PLUGIN)
     if tables or settings.wants_every_test or _knows_marks_too_late(config, settings):
         from pytest_modelbudget.session import collect_results
 

@@ -14,6 +14,7 @@ from pytest_modelbudget.baseline import BaselineError, Entries, load
 from pytest_modelbudget.relative import Versions, judge_growth, sum_up
 from pytest_modelbudget.result import without_group
 from pytest_modelbudget.update import Update, same_convention
+from pytest_modelbudget.vanished import PLUGIN, kind, predecessor
 from pytest_modelbudget.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _entries_key = pytest.StashKey["Entries | str"]()
 _keys_key = pytest.StashKey["dict[Key, list[str]]"]()
 """The models that are recorded for a test, by their keys without them."""
+_tests_key = pytest.StashKey["tuple[set[str], list[Key]]"]()
+"""The tests that the baseline knows, and the entries of those that the suite has no more."""
 
 
 def against_baseline(
@@ -53,7 +56,7 @@ def against_baseline(
         versions=Versions(str(torch.__version__), pytest_modelbudget.__version__, platform.python_version()),
         update=settings.update,
         by_chance=by_chance,
-        renamed=partial(_renamed, item.config.stash, entries, models),
+        known_as=partial(_known_as, item.config, entries, models),
     )
 
 
@@ -84,15 +87,29 @@ def judge_together(
     )
 
 
-def _renamed(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> str:
-    """The recorded model that one with a new name is to be held against; none: it is new.
+def _known_as(config: pytest.Config, entries: Entries, models: Collection[str], key: Key) -> Key | None:
+    """The entry that what the baseline does not know is to be held against; None: it is new.
 
-    It is the largest of its class in the test (beside another model, `Net` is called `student (Net)`), or else the
-    largest of those that the test has no more, whose place it may have taken.
+    For a model with a new name it is the largest of its class in the test (beside another model, `Net` is called
+    `student (Net)`), or else the largest of those that the test has no more, whose place it may have taken. For a new
+    test it is that of one that the suite has no more.
     """
-    alike = [model for model in _recorded(stash, entries, key) if _kind(model) == _kind(key.model)]
-    candidates = alike or _gone(stash, entries, models, key)
-    return max(candidates, key=lambda model: entries[key._replace(model=model)].value, default="")
+    alike = [model for model in _recorded(config.stash, entries, key) if kind(model) == kind(key.model)]
+    if candidates := alike or _gone(config.stash, entries, models, key):
+        return max((key._replace(model=model) for model in candidates), key=lambda known: entries[known].value)
+    tests, vanished = _tests(config, entries)
+    return None if key.test in tests else predecessor(key, vanished, lambda known: entries[known].value)
+
+
+def _tests(config: pytest.Config, entries: Entries) -> tuple[set[str], list[Key]]:
+    """The tests that the baseline knows, and the entries of those that the suite has no more."""
+    found = config.stash.get(_tests_key, None)
+    if found is None:
+        tests = {key.test for key in entries}
+        collected = config.pluginmanager.get_plugin(PLUGIN)
+        gone = set() if collected is None else collected.gone(tests, config)
+        found = config.stash[_tests_key] = tests, [key for key in entries if key.test in gone]
+    return found
 
 
 def _recorded(stash: pytest.Stash, entries: Entries, key: Key) -> list[str]:
@@ -107,13 +124,8 @@ def _recorded(stash: pytest.Stash, entries: Entries, key: Key) -> list[str]:
 
 def _gone(stash: pytest.Stash, entries: Entries, models: Collection[str], key: Key) -> list[str]:
     """Those of them that it has no more, by whatever name."""
-    kinds = set(map(_kind, models))
-    return [model for model in _recorded(stash, entries, key) if model not in models and _kind(model) not in kinds]
-
-
-def _kind(model: str) -> str:
-    """The class in a model's name: `Net` of `student (Net)` and of `Net #2`."""
-    return model.partition(" #")[0].rpartition(" (")[2].removesuffix(")")
+    kinds = set(map(kind, models))
+    return [model for model in _recorded(stash, entries, key) if model not in models and kind(model) not in kinds]
 
 
 def _read(config: pytest.Config, settings: Settings) -> Entries | str:

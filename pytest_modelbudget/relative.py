@@ -158,7 +158,7 @@ def judge_growth(
     versions: Versions,
     update: Collection[str] = (),
     by_chance: bool = False,
-    renamed: Callable[[Key], str] = lambda _: "",
+    known_as: Callable[[Key], Key | None] = lambda _: None,
 ) -> list[Verdict]:
     """Hold a relative limit against the calls of one model: as `judge`, with the bounds that the baseline gives.
 
@@ -172,7 +172,7 @@ def judge_growth(
         versions: what measures now.
         update: what this run records: growth that is accepted is no failure.
         by_chance: whether hypothesis chose what the model was called with.
-        renamed: finds the name under which a model that the baseline does not know is recorded, if that is plain.
+        known_as: finds the entry of what the baseline does not know by this name, if it is plain which one it is.
     """
     if by_chance and (why := _chosen_anew(limit, calls)):
         outcome = Outcome.INCOMPARABLE if limit.source.everywhere else Outcome.INVALID
@@ -192,8 +192,9 @@ def judge_growth(
             return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
     called = sum(count for profile, count in calls if profile.calls and not profile.is_outside)
     growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after), calls=called)
-    if before is None and limit.source.everywhere and (name := renamed(key)):
-        old = entries[key._replace(model=name)]
+    if before is None and limit.source.everywhere and (known_key := known_as(key)):
+        old = entries[known_key]
+        name = known_key.model if known_key.test == test else f"{known_key.model} of {known_key.test}"
         known = replace(growth, before=old, known_as=name)
         verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []
         if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:

@@ -60,7 +60,7 @@ class Growth:
         key: the entry of the baseline.
         before: as it is recorded; None: it is not.
         after: as this run would record it.
-        known_as: the name of the model under which it is recorded, where that is another one.
+        known_as: the model as which it is recorded, and of which test, where that is another one.
         by_chance: whether hypothesis chose other examples than those that are recorded, or others each time.
         calls: how often the test called the model.
         summed: whether it is of several models together, which is recorded of each.

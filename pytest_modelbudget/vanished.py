@@ -1,0 +1,87 @@
+"""Which tests of the baseline a suite has no more, and for which of them a new one stands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_modelbudget.result import without_group
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import pytest
+
+    from pytest_modelbudget.baseline import Figure, Key
+
+PLUGIN = "modelbudget-collected"
+
+
+class Collected:
+    """Remembers every test that was collected, whatever is deselected later.
+
+    A plugin, registered where the growth of whole suites is limited: workers of pytest-xdist collect everything, too.
+    """
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        self._ids.append(item.nodeid)
+
+    def gone(self, tests: Iterable[str], config: pytest.Config) -> set[str]:
+        """Those tests that the suite certainly has no more.
+
+        Their file is gone, or it was collected as a whole, and they are not in it. A file from which nothing came may
+        have skipped itself.
+        """
+        seen = set(map(without_group, self._ids))
+        whole = set(map(_file, seen))
+        if config.getoption("lf", False) or any("::" in argument for argument in config.args):
+            whole = set()  # of some files only part was collected
+        files: dict[str, bool] = {}
+        """Of each file whether it is there."""
+        gone = set()
+        for test in set(tests) - seen:
+            file = _file(test)
+            if file in whole or not files.setdefault(file, (config.rootpath / file).exists()):
+                gone.add(test)
+        return gone
+
+
+def predecessor(key: Key, gone: Iterable[Key], value: Callable[[Key], Figure]) -> Key | None:
+    """The entry of a vanished test in whose place a new test may have come; None where there is none.
+
+    It is of a model of the same class: that of the same test in another file, of the same function with other
+    parameters, of the same file, or of any. Of several it is the largest.
+
+    Args:
+        key: what is measured of the new test.
+        gone: the entries of vanished tests.
+        value: the figure of an entry.
+    """
+    alike = [other for other in gone if other[2:] == key[2:] and kind(other.model) == kind(key.model)]
+    for name in (_name, _function, _file, _anything):
+        if candidates := [other for other in alike if name(other.test) == name(key.test)]:
+            return max(candidates, key=value)
+    return None
+
+
+def kind(model: str) -> str:
+    """The class in a model's name: `Net` of `student (Net)` and of `Net #2`."""
+    return model.partition(" #")[0].rpartition(" (")[2].removesuffix(")")
+
+
+def _name(test: str) -> str:
+    return test.partition("::")[2]
+
+
+def _function(test: str) -> str:
+    return test.partition("[")[0]
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def _anything(test: str) -> str:  # noqa: ARG001
+    return ""
