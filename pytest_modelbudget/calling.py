@@ -37,11 +37,13 @@ class SubjectError(Exception):
 
     Attributes:
         invalid: what was written is wrong, rather than merely not enough.
+        of_the_run: nothing can be measured in this run, of whatever model, as on a device that is not there.
     """
 
-    def __init__(self, message: str, *, invalid: bool = False) -> None:
+    def __init__(self, message: str, *, invalid: bool = False, of_the_run: bool = False) -> None:
         super().__init__(message)
         self.invalid = invalid
+        self.of_the_run = of_the_run
 
 
 class How(NamedTuple):
@@ -175,7 +177,8 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         return profiles
     except (NoClockError, UncopyableModelError, DeviceUnavailableError) as error:
         also = f"; or {how.instead}" if how.backward and isinstance(error, UncopyableModelError) else ""
-        raise SubjectError(f"{error}{also}", invalid=True) from error
+        is_missing = isinstance(error, DeviceUnavailableError)
+        raise SubjectError(f"{error}{also}", invalid=True, of_the_run=is_missing) from error
     except NoBackwardError as error:
         name = type(model).__name__
         raise SubjectError(f"{name}: {error}: limit its forward pass alone, or train a parameter") from error

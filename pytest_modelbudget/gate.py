@@ -280,20 +280,30 @@ def _calls(limit: Limit, alike: Sequence[Subject], subjects: Subjects, settings:
     """The calls of one model, or of all that count as one."""
     if not limit.metric.needs_call:
         return [call for subject in alike for call in subjects.state(subject, flops_per_mac=settings.flops_per_mac)]
-    return [
-        call
-        for subject in alike
-        for call in subjects.profiles(
-            subject,
-            flops_per_mac=settings.flops_per_mac,
-            attention=settings.attention,
-            device=limit.device or settings.device,
-            metric=limit.metric,
-            per=limit.per,
-            inputs=limit.inputs,
-            fallback=settings.inputs,
-        )
-    ]
+
+    def calls(device: str) -> Calls:
+        return [
+            call
+            for subject in alike
+            for call in subjects.profiles(
+                subject,
+                flops_per_mac=settings.flops_per_mac,
+                attention=settings.attention,
+                device=device,
+                metric=limit.metric,
+                per=limit.per,
+                inputs=limit.inputs,
+                fallback=settings.inputs,
+            )
+        ]
+
+    try:
+        return calls(limit.device or settings.device)
+    except SubjectError as error:
+        # What is the same on every device was seen where the test ran it: a gate for every test must not lose it.
+        if error.of_the_run or not (limit.source.everywhere and limit.metric.portable):
+            raise
+        return calls("auto")
 
 
 def judge_or_explain(
@@ -310,7 +320,8 @@ def judge_or_explain(
 
 def _without_figure(limit: Limit, model: str, error: SubjectError) -> Verdict:
     # What is set for every test fails none of those that it was not made for.
-    outcome = Outcome.INVALID if error.invalid and not limit.source.everywhere else Outcome.NOT_MEASURED
+    is_meant = error.of_the_run or not limit.source.everywhere
+    outcome = Outcome.INVALID if error.invalid and is_meant else Outcome.NOT_MEASURED
     return Verdict(limit, outcome, model, reason=str(error))
 
 

@@ -189,10 +189,8 @@ def _lost(
 ) -> list[Key]:
     """What tests that passed do not measure any more, as one that stops calling its model.
 
-    Not the figures of a device: the machine may have another.
+    Not the figures of a device, unless it is the one that was asked for: the machine may have another.
     """
-    if settings.device != "auto":
-        return []  # elsewhere some calls cannot be repeated
     held = {key.test for key in measured}
     if settings.observe_all and settings.max_growth is not None:
         held.update(outcomes)
@@ -208,7 +206,7 @@ def _lost(
         if key not in measured
         and key.test in held
         and outcomes.get(key.test) == "passed"
-        and key.device == baseline.ANY_DEVICE
+        and key.device in (baseline.ANY_DEVICE, settings.device.partition(":")[0])
         and (key.test, key.model, key.metric, key.per) not in incomparable
     ]
 

@@ -922,6 +922,41 @@ def test_what_a_whole_run_measures_no_more_is_said(suite: Suite):
     ]
 
 
+def test_a_device_that_is_not_there_opens_no_gate(suite: Suite):
+    suite("def test_it(): Tiny()(batch(1))", *GATE, "--modelbudget-update=new")
+    run = suite("def test_it(): Tiny()(batch(1))", *GATE, "--modelbudget-device=xpu:99")
+    assert run.headline("test_it").startswith('max_growth: device "xpu:99" is not available here: run where it is')
+
+
+def test_what_cannot_be_repeated_on_a_device_is_held_by_what_was_seen(suite: Suite):
+    source = """
+class Choosing(Tiny):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x){more}
+def test_it(): Choosing()(batch(1))
+"""
+    suite(source.format(more=""), *GATE, "--modelbudget-update=new")
+    assert suite(source.format(more=""), *GATE, "--modelbudget-device=meta").outcomes == {"test_it": "passed"}
+    run = suite(source.format(more=" @ x.new_zeros(4, 4)"), *GATE, "--modelbudget-device=meta")
+    # 16 MACs, and 16 more.
+    assert run.headline("test_it") == "max_growth: Choosing flops 64 FLOPs, was 32 FLOPs (+100.0 % > 1%) for 1x4"
+
+
+def test_what_cannot_be_repeated_and_differs_by_device_is_said(suite: Suite):
+    source = """
+class Choosing(Tiny):
+    def forward(self, x):
+        return super().forward({x})
+def test_it(): Choosing()(batch(1))
+"""
+    gate = ("--modelbudget", "--modelbudget-max-growth=traffic=1%", "--modelbudget-device=meta")
+    suite(source.format(x="x"), *gate, "--modelbudget-update=new")
+    run = suite(source.format(x="x if x.sum() > 0 else -x"), *gate)
+    assert run.outcomes == {"test_it": "passed"}
+    # 4 inputs, 16 weights, 4 biases and 4 outputs.
+    assert said(run)[1:] == ["  test_it.py::test_it Choosing: traffic on meta 112 bytes"]
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")
