@@ -38,12 +38,16 @@ class SubjectError(Exception):
     Attributes:
         invalid: what was written is wrong, rather than merely not enough.
         of_the_run: nothing can be measured in this run, of whatever model, as on a device that is not there.
+        lacks_backward: there is no backward pass to measure.
     """
 
-    def __init__(self, message: str, *, invalid: bool = False, of_the_run: bool = False) -> None:
+    def __init__(
+        self, message: str, *, invalid: bool = False, of_the_run: bool = False, lacks_backward: bool = False
+    ) -> None:
         super().__init__(message)
         self.invalid = invalid
         self.of_the_run = of_the_run
+        self.lacks_backward = lacks_backward
 
 
 class How(NamedTuple):
@@ -181,7 +185,9 @@ def repeated(model: nn.Module, calls: Sequence[tuple[nn.Module, Specification]],
         raise SubjectError(f"{error}{also}", invalid=True, of_the_run=is_missing) from error
     except NoBackwardError as error:
         name = type(model).__name__
-        raise SubjectError(f"{name}: {error}: limit its forward pass alone, or train a parameter") from error
+        raise SubjectError(
+            f"{name}: {error}: limit its forward pass alone, or train a parameter", lacks_backward=True
+        ) from error
     except UninitializedModelError as error:
         raise SubjectError(unmeasurable(type(model).__name__, error), invalid=True) from error
     except DataDependentError as error:  # says where, why and what to do

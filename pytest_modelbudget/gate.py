@@ -13,7 +13,7 @@ from pytest_modelbudget.calling import SubjectError, specify_or_explain
 from pytest_modelbudget.compiling import note_on_compiling
 from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
 from pytest_modelbudget.marks import PER_TEST_OF_HYPOTHESIS
-from pytest_modelbudget.metrics import MetricError, Source
+from pytest_modelbudget.metrics import METRICS, MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
 from pytest_modelbudget.relative import numbered
 from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_modelbudget.budget import Budget, Limit
     from pytest_modelbudget.calling import Calls
+    from pytest_modelbudget.metrics import Metric
     from pytest_modelbudget.profiling.profile import Profile
     from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.subject import Subject
@@ -233,7 +234,7 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
     if limit.per is Per.TEST and _is_hypothesis_test(item):
         return [Verdict(limit, Outcome.INVALID, "", reason=PER_TEST_OF_HYPOTHESIS)]
     try:
-        found = subjects.find(limit.model)
+        found = subjects.find(limit.model, limit.metric)
     except SubjectError as error:
         return [_without_figure(limit, "", error)]
     hold: Judge = judge
@@ -281,7 +282,7 @@ def _calls(limit: Limit, alike: Sequence[Subject], subjects: Subjects, settings:
     if not limit.metric.needs_call:
         return [call for subject in alike for call in subjects.state(subject, flops_per_mac=settings.flops_per_mac)]
 
-    def calls(device: str) -> Calls:
+    def calls(device: str, metric: Metric) -> Calls:
         return [
             call
             for subject in alike
@@ -290,20 +291,30 @@ def _calls(limit: Limit, alike: Sequence[Subject], subjects: Subjects, settings:
                 flops_per_mac=settings.flops_per_mac,
                 attention=settings.attention,
                 device=device,
-                metric=limit.metric,
+                metric=metric,
                 per=limit.per,
                 inputs=limit.inputs,
                 fallback=settings.inputs,
             )
         ]
 
+    device = limit.device or settings.device
     try:
-        return calls(limit.device or settings.device)
+        return calls(device, limit.metric)
     except SubjectError as error:
+        if error.lacks_backward and (limit.relative or limit.value == 0):
+            # Nothing is a figure, where nothing is what is allowed.
+            return list(map(_without_backward, calls(device, METRICS["flops"])))
         # What is the same on every device was seen where the test ran it: a gate for every test must not lose it.
         if error.of_the_run or not (limit.source.everywhere and limit.metric.portable):
             raise
-        return calls("auto")
+        return calls("auto", limit.metric)
+
+
+def _without_backward(call: tuple[Profile, int]) -> tuple[Profile, int]:
+    profile, count = call
+    modules = {path: replace(part, backward_flops=0) for path, part in profile.modules.items()}
+    return replace(profile, backward_flops=0, modules=modules), count
 
 
 def judge_or_explain(

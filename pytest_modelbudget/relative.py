@@ -202,8 +202,8 @@ def judge_growth(
             return [replace(verdict, outcome=Outcome.ACCEPTED) if is_accepted else verdict for verdict in exceeded]
     if before is None:
         # Judged against itself: operators of unknown cost and tests that run nothing are found all the same.
-        # For a suite nothing is a figure, too, over which there may be growth; a mark is no use where there is nothing.
-        least = 0 if limit.source.everywhere and called else 1
+        # Nothing is a figure, too, over which there may be growth.
+        least = 0 if called else 1
         alone = replace(limit, value=max(Fraction(after.value), Fraction(least)), module=None)
         if limit.module is not None and not _matching(limit.module, after):
             alone = replace(alone, module=limit.module)  # `judge` says what does not match

@@ -80,8 +80,12 @@ class Subjects:
 
     # -- which model ----------------------------------------------------------------------------------------------
 
-    def find(self, name: str | None) -> list[Subject]:
+    def find(self, name: str | None, metric: Metric) -> list[Subject]:
         """The models under test: the one that a mark or the hook names, else those that the test used, or its only one.
+
+        Args:
+            name: what `model=` says.
+            metric: what is to be limited: a module that is no model by itself is one where it is all that there is.
 
         Raises:
             SubjectError: there is none.
@@ -98,7 +102,7 @@ class Subjects:
             if module in self._observation.uninitialized and not self._observation.has(module):
                 kind = self._observation.tracker.numbers.types[module]
                 raise SubjectError(unmeasurable(kind, self._observation.uninitialized[module]), invalid=True)
-        return used or [self._only_one()]
+        return used or [self._only_one(metric)]
 
     def is_named(self, name: str | None) -> bool:
         """Whether a mark, with `model=`, or the hook says which model is under test, whatever the test uses.
@@ -116,18 +120,23 @@ class Subjects:
     def used(self) -> list[Subject]:
         """The models that the test body used, in the order of their first use."""
         observation, tracker = self._observation, self._observation.tracker
-        works = self._works()
-        for number in {number for module, selves in works for number in (module, *selves)}:
+        for number in {number for module, selves in self._works() for number in (module, *selves)}:
             part = tracker.numbers.module(number)
             if part is not None and not observation.has(number):
                 self._look_at(part)
+        return [Subject(number, self._known.get(number)) for number in self._owners() if self._is_model(number)]
+
+    def _owners(self) -> list[int]:
+        """The outermost modules of all that did something, models or not, in the order of their first use."""
+        works = self._works()
         called = [*dict.fromkeys(module for module, _ in works)]
         owners: dict[int, None] = {}
         for working, selves in dict.fromkeys(works):
             number = next(filter(self._is_compiled, selves), working)
             # Who was at work goes before who merely contains the module: two models may share one.
-            owners[observation.unwrapped(self._owner(number, [*selves, *self._known, *called]))] = None
-        return [Subject(number, self._known.get(number)) for number in owners if self._is_model(number)]
+            owner = self._owner(number, [*selves, *self._known, *called])
+            owners[self._observation.unwrapped(owner)] = None
+        return list(owners)
 
     def unseen(self) -> list[Subject]:
         """The models that the test called in other threads, where their work cannot be seen."""
@@ -169,7 +178,7 @@ class Subjects:
         profiles = self._observation.profiles(number, 2)
         return any(profile.params or profile.macs or profile.flops or profile.uncounted for profile, _ in profiles)
 
-    def _only_one(self) -> Subject:
+    def _only_one(self, metric: Metric) -> Subject:
         """The only model that the test asks for, where it uses none."""
         known = list(self._known)
         asked_for = getattr(getattr(self._item, "_fixtureinfo", None), "initialnames", ())
@@ -199,6 +208,9 @@ class Subjects:
             raise SubjectError(
                 "matrix products, convolutions or attention ran outside every nn.Module: put them in the forward of one"
             )
+        owners = self._owners()
+        if len(owners) == 1 and self._has(owners[0], metric):
+            return Subject(owners[0], None)
         kinds = dict.fromkeys(self._observation.tracker.numbers.types[module] for module, _ in self._works())
         if kinds:
             raise SubjectError(
@@ -209,6 +221,15 @@ class Subjects:
             'the test neither calls a model nor has a fixture that is one: call it, or say model="..." (a fixture, a '
             "parameter or an attribute)"
         )
+
+    def _has(self, number: int, metric: Metric) -> bool:
+        """Whether a module that is no model by itself, with neither parameters nor contractions, has such a figure."""
+        if not self._observation.has(number):
+            return False
+        if metric.source is Source.CLOCK:
+            return True
+        profiles = [*self._observation.profiles(number, 2), *self._observation.states(number, 2)]
+        return any(metric.of(profile) for profile, _ in profiles)
 
     def _look_at(self, module: nn.Module, name: str | None = None) -> int | None:
         """The number of the model, wrappers seen through; None and a note where it cannot be measured."""

@@ -133,6 +133,8 @@ class Verdict:
             return ()
         notes = self.profile.notes
         before = self.growth.before if self.growth is not None else None
+        if names := _other_names(self):
+            notes = (*notes, f"{self.module} also ran as {' and '.join(names)}, which is not in its figure")
         if self.growth is not None and before is not None and before.inputs != self.growth.after.inputs:
             notes = (*notes, f"recorded for {before.inputs or 'no input'}, so it may have grown all the same")
         return notes
@@ -200,6 +202,8 @@ def judge(limit: Limit, model: str, calls: Calls, uncounted: Uncounted) -> list[
         reason = f"no matrix product, convolution or attention ran in {what}"
         if closest.profile is not None and closest.profile.batch == 0:
             reason = "the batch was empty: call the model with at least one sample"
+        elif names := _other_names(closest):
+            reason += f': it ran as {" and ".join(names)}, the same module: write module="{names[0]}"'
         return [Verdict(limit, Outcome.NOT_MEASURED, model, reason=reason, unknown=closest.unknown)]
     return [closest]
 
@@ -209,6 +213,22 @@ def _multiplied_alone(verdict: Verdict) -> bool:
     if verdict.profile is None or verdict.limit.metric.name != "elementwise_flops":
         return False
     return bool(verdict.profile.modules[verdict.module].macs)
+
+
+def _other_names(verdict: Verdict) -> list[str]:
+    """The other names of a module that was judged, under which it did work in the same call.
+
+    Each name stands for its own work: a limit is for the place of a module in the model.
+    """
+    if verdict.profile is None or not verdict.module or not verdict.limit.metric.needs_call:
+        return []
+    modules = verdict.profile.modules
+    first = modules[verdict.module].same_as or verdict.module
+    return [
+        path
+        for path, part in modules.items()
+        if path != verdict.module and first in (path, part.same_as) and getattr(part, verdict.limit.metric.name)
+    ]
 
 
 def unjudged(budget: Budget) -> list[Verdict]:

@@ -912,6 +912,20 @@ def test_it(): Factors()(torch.zeros(3, dtype=torch.int64))
     assert run.headline("test_it") == "max_growth: Factors flops 120 FLOPs, was 0 FLOPs for 3"
 
 
+def test_a_mark_on_growth_records_that_there_is_nothing(suite: Suite):
+    source = """
+@pytest.mark.max_growth("1%")
+def test_it(): nn.Sequential(nn.Embedding(5, 4), {})(torch.zeros(3, dtype=torch.int64))
+"""
+    suite(source.format("nn.ReLU()"), "--modelbudget-update=new")
+    assert suite(source.format("nn.ReLU()")).outcomes == {"test_it": "passed"}
+    run = suite(source.format("nn.Linear(4, 4, bias=False)"))
+    assert "max_growth: Sequential flops 96 FLOPs, was 0 FLOPs for 3" in run.failure("test_it")
+    assert suite(source.format("nn.Linear(4, 4)"), "--modelbudget-update=raise").outcomes == {"test_it": "passed"}
+    # What was there and is not any more was perhaps not seen.
+    assert "nothing was measured" in suite(source.format("nn.ReLU()")).failure("test_it")
+
+
 def test_what_a_whole_run_measures_no_more_is_said(suite: Suite):
     source = "def test_it(): {}"
     suite(source.format("nn.Linear(4, 4)(batch(1))"), *GATE, "--modelbudget-update=new")

@@ -673,6 +673,45 @@ def test_part(): Net().forward_features(batch())
             run.headline("test_part")
         )
 
+    def test_what_is_no_model_is_judged_where_it_is_all_that_there_is_and_has_such_a_figure(self, suite: Suite):
+        """100 floats of four bytes; a product and a sum for each of them; the input, two results, and the buffer."""
+        run = suite(
+            """
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bias", torch.ones(100))
+    def forward(self, x): return x * 2 + self.bias
+@pytest.fixture
+def net(): return Net()
+
+@pytest.mark.max_size(399)
+def test_size(): Scaled()(torch.ones(100))
+@pytest.mark.max_elementwise_flops(199)
+def test_elementwise(): Scaled()(torch.ones(100))
+@pytest.mark.max_memory(1599)
+def test_memory(): Scaled()(torch.ones(100))
+@pytest.mark.max_params(1)
+def test_params(): Scaled()(torch.ones(100))
+@pytest.mark.max_size(399)
+def test_of_two(): nn.ReLU()(Scaled()(torch.ones(100)))
+@pytest.mark.max_size(399)
+def test_beside_a_model(): Net()(Scaled()(torch.ones(4, 100))[:, :4])
+@pytest.mark.max_elementwise_flops(0, inputs=(1, 4))
+def test_before_a_model(net): Scaled()(torch.ones(100))
+"""
+        )
+        assert run.headline("test_size") == "max_size: Scaled 400 bytes > 399 bytes (+0.3 %)"
+        assert (
+            run.headline("test_elementwise") == "max_elementwise_flops: Scaled 200 FLOPs > 199 FLOPs (+0.5 %) for 100"
+        )
+        assert run.headline("test_memory").startswith("max_memory: Scaled 1.5625 KiB > 1.5615 KiB")
+        assert "neither parameters nor contractions" in run.headline("test_params")
+        assert "neither parameters nor contractions" in run.headline("test_of_two")
+        assert run.outcomes["test_beside_a_model"] == "passed"
+        # The fixture is the model, and its ReLU is eight FLOPs.
+        assert run.headline("test_before_a_model") == "max_elementwise_flops: Net 8 FLOPs > 0 FLOPs for 1x4"
+
     def test_contractions_outside_every_module(self, suite: Suite):
         run = suite(
             """

@@ -134,6 +134,28 @@ class TestInherited:
     result.stdout.fnmatch_lines(["*TestInherited::test_frozen  Linear", "*training_flops  - / 1 KFLOPs *not measured*"])
 
 
+def test_no_backward_pass_is_within_a_budget_of_none(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        HEADER
+        + """
+@pytest.mark.max_backward_flops(0)
+def test_frozen(model):
+    model.requires_grad_(False)(batch())
+
+@pytest.mark.max_backward_flops(0, inputs=(1, 4))
+def test_frozen_and_not_called(model):
+    model.requires_grad_(False)
+
+@pytest.mark.max_backward_flops(0)
+def test_trainable(model):
+    model(batch())
+"""
+    )
+    result = pytester.runpytest_inprocess("-p", "no:asyncio")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*_ test_trainable _*", "max_backward_flops: * > 0 FLOPs*"])
+
+
 CHAIN = """
 class Chain(nn.Module):
     def __init__(self):

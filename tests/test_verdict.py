@@ -131,6 +131,27 @@ class TestModules:
         assert judged.reason == 'no matrix product, convolution or attention ran in module="head"'
         assert verdict(limit(10, "params", module="head"), call(100, head=0)).measured == 10
 
+    def test_a_module_that_ran_under_another_name_is_said(self):
+        calls = call(100, encoder=0, body=100)
+        calls.modules["body"] = replace(calls.modules["body"], same_as="encoder")
+        judged = verdict(limit(10, module="encoder"), calls)
+        assert judged.outcome is Outcome.NOT_MEASURED
+        assert judged.reason == (
+            'no matrix product, convolution or attention ran in module="encoder": it ran as body, the same module: '
+            'write module="body"'
+        )
+
+    def test_a_module_that_also_ran_under_another_name_is_noted(self):
+        calls = call(100, encoder=40, body=60)
+        calls.modules["body"] = replace(calls.modules["body"], same_as="encoder")
+        assert verdict(limit(50, module="encoder"), calls).notes == (
+            "encoder also ran as body, which is not in its figure",
+        )
+        assert verdict(limit(100, module="b*"), calls).notes == (
+            "body also ran as encoder, which is not in its figure",
+        )
+        assert verdict(limit(100), calls).notes == ()
+
 
 def test_a_model_that_only_multiplies_has_no_elementwise_work():
     assert verdict(limit(10, "elementwise_flops"), elementwise(0, macs=5)).outcome is Outcome.WITHIN
