@@ -15,6 +15,7 @@ from pytest_modelbudget.limits import LimitError, limits_of, near
 from pytest_modelbudget.metrics import METRICS
 from pytest_modelbudget.metrics import Source as Origin
 from pytest_modelbudget.update import Update, same_convention
+from pytest_modelbudget.vanished import full_name
 from pytest_modelbudget.verdict import Growth, Outcome, Verdict, figures_of, judge
 
 if TYPE_CHECKING:
@@ -194,8 +195,7 @@ def judge_growth(
     growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after), calls=called)
     if before is None and limit.source.everywhere and (known_key := known_as(key)):
         old = entries[known_key]
-        name = known_key.model if known_key.test == test else f"{known_key.model} of {known_key.test}"
-        known = replace(growth, before=old, known_as=name)
+        known = replace(growth, before=old, known_as=full_name(known_key, test))
         verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []
         if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:
             is_accepted = {Update.NEW, Update.RAISE}.issubset(update)

@@ -32,6 +32,7 @@ class Change(NamedTuple):
         before, after: None where it is added or dropped.
         needs: the word that allows it.
         refused: why it does not happen; empty where it does.
+        known_as: the model as which it was known before, and of which test, where that is another one.
     """
 
     key: Key
@@ -39,6 +40,7 @@ class Change(NamedTuple):
     after: Entry | None
     needs: Update
     refused: str = ""
+    known_as: str = ""
 
 
 def changes(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_modelbudget.result import without_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import pytest
 
@@ -66,9 +66,39 @@ def predecessor(key: Key, gone: Iterable[Key], value: Callable[[Key], Figure]) -
     return None
 
 
+def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[Key, Key]:
+    """New key -> old key, of what one of two whole runs does not know and may have been known by another name.
+
+    A model takes the place of the largest that its test has no more, of its class if there is one; a test that of its
+    predecessor.
+    """
+    gone = [key for key in before if key not in after]
+    tests_before, tests_after = ({key.test for key in side} for side in (before, after))
+    models: dict[Key, list[Key]] = {}
+    vanished: dict[Key, list[Key]] = {}
+    for key in gone:
+        models.setdefault(key._replace(model=""), []).append(key)
+        if key.test not in tests_after:
+            vanished.setdefault(key._replace(test="", model=""), []).append(key)
+    found: dict[Key, Key | None] = {}
+    for key in after.keys() - before.keys():
+        if key.test in tests_before:
+            there = models.get(key._replace(model=""), [])
+            alike = [other for other in there if kind(other.model) == kind(key.model)]
+            found[key] = max(alike or there, key=before.__getitem__, default=None)
+        else:
+            found[key] = predecessor(key, vanished.get(key._replace(test="", model=""), ()), before.__getitem__)
+    return {key: other for key, other in found.items() if other is not None}
+
+
 def kind(model: str) -> str:
     """The class in a model's name: `Net` of `student (Net)` and of `Net #2`."""
     return model.partition(" #")[0].rpartition(" (")[2].removesuffix(")")
+
+
+def full_name(key: Key, test: str) -> str:
+    """The name of a model in a test, or of that of another one: `Net of test_net.py::test_it`."""
+    return key.model if key.test == test else f"{key.model} of {key.test}"
 
 
 def _name(test: str) -> str:

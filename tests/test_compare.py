@@ -17,7 +17,7 @@ from pytest_modelbudget.reporting.escape import code, plain
 
 PARAMS = Key("test_it.py::test_it", "Net", "params")
 FLOPS = PARAMS._replace(metric="flops")
-GONE, NEW = PARAMS._replace(test="gone"), PARAMS._replace(test="new")
+GONE, NEW = PARAMS._replace(test="gone"), PARAMS._replace(test="new", model="Other")
 
 BASE = {
     PARAMS: Entry(58, {"": 58, "encoder": 40, "head": 18}),
@@ -53,6 +53,55 @@ def test_a_report_against_a_baseline_is_refused(paths, capsys, tmp_path, order):
     assert "write two reports, or two baselines" in err
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "known_as"),
+    [
+        (PARAMS, PARAMS._replace(test="test_it.py::test_that"), "Net of test_it.py::test_it"),
+        (PARAMS, PARAMS._replace(test="test_other.py::test_it"), "Net of test_it.py::test_it"),
+        (PARAMS, PARAMS._replace(model="Net2"), "Net"),
+        (PARAMS, PARAMS._replace(model="student (Net)"), "Net"),
+    ],
+)
+def test_growth_under_another_name_is_growth(old, new, known_as):
+    comparison = compare.compare({old: Entry(4, {})}, {new: Entry(5, {})})
+    grown, gone = sorted(comparison.changes, key=lambda change: change.key != new)
+    assert (grown.key, grown.before.value, grown.after.value, grown.known_as) == (new, 4, 5, known_as)
+    assert (gone.key, gone.after) == (old, None)
+    assert compare.broken(comparison, {"params": Fraction(1, 100)}) == [grown]
+    text = compare.as_terminal(comparison, [grown])
+    assert f"  NOT ALLOWED {new.model}, known as {known_as}, params 4 -> 5 (+25.0 %) in {new.test}" in text
+    assert f"`{new.model}`, was `{known_as}` | params | 4 | 5 |" in compare.as_markdown(comparison, [grown])
+    (row, _) = sorted(compare.as_json(comparison, [grown])["changes"], key=lambda row: row["kind"] != "grown")
+    assert row["known_as"] == known_as
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        PARAMS._replace(test="test_it.py::test_that", model="Other"),  # another model in another test
+        PARAMS._replace(test="test_it.py::test_that", metric="size"),
+        PARAMS._replace(model="Net2"),  # beside the one that is there
+        PARAMS._replace(test="test_it.py::test_that"),  # and the test that was is there, too
+    ],
+)
+def test_what_stands_in_no_place_of_another_is_new(new):
+    is_beside = new.model == "Net2" or new == PARAMS._replace(test="test_it.py::test_that")
+    head = {new: Entry(5, {}), **({PARAMS: Entry(4, {})} if is_beside else {})}
+    comparison = compare.compare({PARAMS: Entry(4, {})}, head)
+    assert [change.before for change in comparison.changes if change.key == new] == [None]
+    assert compare.broken(comparison, {"params": Fraction(0)}) == []
+
+
+def test_under_another_name_as_much_or_less_is_new():
+    new = PARAMS._replace(test="test_it.py::test_that")
+    for value in (3, 4):
+        changes = compare.compare({PARAMS: Entry(4, {})}, {new: Entry(value, {})}).changes
+        assert sorted((change.key.test, change.before is None) for change in changes) == [
+            (PARAMS.test, False),
+            (new.test, True),
+        ]
+
+
 def test_work_outside_of_calls_has_no_device():
     key = PARAMS._replace(metric="elementwise_flops", device="")
     comparison = compare.compare({key: Entry(1, {})}, {key: Entry(2, {})})
@@ -68,7 +117,7 @@ def test_what_changed(paths, capsys):
         "grown (1)",
         "  Net params 58 -> 98 (+69.0 %) in test_it.py::test_it: encoder +40",
         "new (1)",
-        "  new Net: params 9",
+        "  new Other: params 9",
         "gone (1)",
         "  gone Net: params 7",
         "3 figures changed, 1 stayed the same",
@@ -392,7 +441,15 @@ def test_figures_that_move_along_with_others_are_counted():
 def grown(test: str, metric: str = "params", before: int = 58, after: int = 98) -> dict:
     modules = [{"path": "encoder", "kind": "grown", "delta": after - before, "before": ""}]
     key = {**PARAMS._asdict(), "test": test, "metric": metric}
-    return {**key, "kind": "grown", "before": before, "after": after, "modules": modules, "recorded": False}
+    return {
+        **key,
+        "kind": "grown",
+        "before": before,
+        "after": after,
+        "modules": modules,
+        "recorded": False,
+        "known_as": "",
+    }
 
 
 def test_the_same_change_in_many_tests_is_one_line_and_other_metrics_stand_below_it():
@@ -495,7 +552,7 @@ def test_text_of_others_stays_in_its_cell(text, shown):
 
 
 def test_hostile_ids_make_an_orderly_report():
-    change = {**PARAMS._asdict(), "kind": "new", "before": None, "after": 1, "modules": []}
+    change = {**PARAMS._asdict(), "kind": "new", "before": None, "after": 1, "modules": [], "known_as": ""}
     changes = [{**change, "test": text, "model": text} for text in HOSTILE]
     report = {"tests": [], "changes": changes, "unmeasured": HOSTILE}
     text = markdown.render(report)
@@ -505,7 +562,7 @@ def test_hostile_ids_make_an_orderly_report():
 
 @pytest.mark.parametrize("limit", [65_000, 20_000, 1_000, 100, 0])
 def test_a_report_keeps_to_its_limit_and_says_what_is_missing(limit):
-    change = {**PARAMS._asdict(), "kind": "new", "before": None, "after": 1, "modules": []}
+    change = {**PARAMS._asdict(), "kind": "new", "before": None, "after": 1, "modules": [], "known_as": ""}
     changes = [{**change, "model": f"Net{index}"} for index in range(3000)]
     report = {"tests": [], "changes": changes, "unmeasured": []}
     text = markdown.render(report, limit)

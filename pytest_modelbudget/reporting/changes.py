@@ -41,7 +41,8 @@ def merged(changes: Iterable[Change]) -> list[list[Change]]:
         if before is None or after is None:
             groups.setdefault((kind_of(change), key.test, key.model), [[]])[0].append(change)
             continue
-        alike = groups.setdefault((key._replace(test=""), before.value, after.value, before.inputs, after.inputs), [])
+        same = key._replace(test=""), before.value, after.value, before.inputs, after.inputs, change.known_as
+        alike = groups.setdefault(same, [])
         for group in alike:
             first = group[0]
             assert first.before is not None
@@ -76,7 +77,8 @@ def line_of(group: list[Change], verbs: Mapping[str, str]) -> str:
     others = f" and {len(group) - 1} more" if len(group) > 1 else ""
     tests = f"in {visible(change.key.test)}{others}"
     reason = where(change.before, change.after, unit)
-    text = f"{verb}{visible(change.key.model)} {name_of(change.key)} {figures_text} {tests}"
+    known_as = f", known as {visible(change.known_as)}," if change.known_as else ""
+    text = f"{verb}{visible(change.key.model)}{known_as} {name_of(change.key)} {figures_text} {tests}"
     return f"{text}: {visible(reason)}" if reason else text
 
 

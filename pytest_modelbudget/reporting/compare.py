@@ -18,6 +18,7 @@ from pytest_modelbudget.reporting.growth import unit_of
 from pytest_modelbudget.reporting.json import with_details
 from pytest_modelbudget.reporting.markdown import CHANGE_HEADER, COMMENT_LIMIT, Section, change_rows, fitted
 from pytest_modelbudget.update import Change, Update, same_convention
+from pytest_modelbudget.vanished import full_name, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -102,12 +103,21 @@ class Comparison(NamedTuple):
 
 
 def compare(base: Entries, head: Entries) -> Comparison:
-    """Every figure that one of them has, but for times: those differ from run to run."""
+    """Every figure that one of them has, but for times: those differ from run to run.
+
+    What is new and more than that in whose place it came has grown: a new name hides nothing.
+    """
     changes, unchanged, mixed = [], 0, 0
+    known_as = renamed(*({key: entry.value for key, entry in side.items()} for side in (base, head)))
     for key in sorted(key for key in base.keys() | head.keys() if may_grow(key.metric)):
         before, after = base.get(key), head.get(key)
         if before is None:
-            changes.append(Change(key, None, after, Update.NEW))
+            assert after is not None
+            old = known_as.get(key)
+            if old is None or base[old].value >= after.value or not same_convention(key, base[old], after):
+                changes.append(Change(key, None, after, Update.NEW))
+            else:
+                changes.append(Change(key, base[old], after, Update.RAISE, known_as=full_name(old, key.test)))
         elif after is None:
             changes.append(Change(key, before, None, Update.LOWER))
         elif not same_convention(key, before, after):

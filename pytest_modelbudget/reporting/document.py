@@ -91,6 +91,7 @@ def change_to_json(change: Change) -> dict[str, Any]:
         ],
         "figures": _changed(before, after),
         "recorded": not change.refused,
+        "known_as": change.known_as,
     }
 
 

@@ -360,12 +360,13 @@ def _change(rows: Sequence[Row], *, first: bool) -> str:
     change = rows[0]
     unit = _unit_of(change)
     before, after = (None if change[name] is None else Fraction(change[name]) for name in ("before", "after"))
+    known_as = f", was {code(change['known_as'])}" if change["known_as"] else ""
     # Those of plugins may be named anything.
     metrics = ", ".join(row["metric"] if row["metric"] in METRICS else plain(row["metric"]) for row in rows)
     return row_of(
         _SIGNS[change["kind"]],
         tests_cell(change["tests"]) if first else "",
-        code(change["model"]) if first else "",
+        f"{code(change['model'])}{known_as}" if first else "",
         metrics if change["per"] == "call" else f"{metrics} per {plain(change['per'])}",
         "" if before is None else quantity.format(before, unit, against=after),
         "" if after is None else quantity.format(after, unit, against=before),

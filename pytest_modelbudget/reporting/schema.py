@@ -237,5 +237,6 @@ def _change() -> Schema:
                 "additionalProperties": {"type": "array", "items": _or_null(FIGURE), "minItems": 2, "maxItems": 2},
             },
             "recorded": {"type": "boolean", "description": "whether the run put it into the baseline"},
+            "known_as": {**TEXT, "description": "the model, and its test, that it was before; empty: itself"},
         }
     )
