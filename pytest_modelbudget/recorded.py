@@ -14,7 +14,7 @@ from pytest_modelbudget.baseline import BaselineError, Entries, load
 from pytest_modelbudget.relative import Versions, judge_growth, sum_up
 from pytest_modelbudget.result import without_group
 from pytest_modelbudget.update import Update, same_convention
-from pytest_modelbudget.vanished import PLUGIN, kind, predecessor
+from pytest_modelbudget.vanished import PLUGIN, Predecessors, kind
 from pytest_modelbudget.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _entries_key = pytest.StashKey["Entries | str"]()
 _keys_key = pytest.StashKey["dict[Key, list[str]]"]()
 """The models that are recorded for a test, by their keys without them."""
-_tests_key = pytest.StashKey["tuple[set[str], list[Key]]"]()
-"""The tests that the baseline knows, and the entries of those that the suite has no more."""
+_tests_key = pytest.StashKey["tuple[set[str], Predecessors]"]()
+"""The tests that the baseline knows, and what it knows of those that the suite has no more."""
 
 
 def against_baseline(
@@ -97,18 +97,19 @@ def _known_as(config: pytest.Config, entries: Entries, models: Collection[str], 
     alike = [model for model in _recorded(config.stash, entries, key) if kind(model) == kind(key.model)]
     if candidates := alike or _gone(config.stash, entries, models, key):
         return max((key._replace(model=model) for model in candidates), key=lambda known: entries[known].value)
-    tests, vanished = _tests(config, entries)
-    return None if key.test in tests else predecessor(key, vanished, lambda known: entries[known].value)
+    tests, predecessors = _tests(config, entries)
+    return None if key.test in tests else predecessors.of(key)
 
 
-def _tests(config: pytest.Config, entries: Entries) -> tuple[set[str], list[Key]]:
-    """The tests that the baseline knows, and the entries of those that the suite has no more."""
+def _tests(config: pytest.Config, entries: Entries) -> tuple[set[str], Predecessors]:
+    """The tests that the baseline knows, and what it knows of those that the suite has no more."""
     found = config.stash.get(_tests_key, None)
     if found is None:
         tests = {key.test for key in entries}
         collected = config.pluginmanager.get_plugin(PLUGIN)
         gone = set() if collected is None else collected.gone(tests, config)
-        found = config.stash[_tests_key] = tests, [key for key in entries if key.test in gone]
+        vanished = ((key, entry.value) for key, entry in entries.items() if key.test in gone)
+        found = config.stash[_tests_key] = tests, Predecessors(vanished)
     return found
 
 

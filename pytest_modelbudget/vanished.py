@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_modelbudget.result import without_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     import pytest
 
@@ -48,22 +48,35 @@ class Collected:
         return gone
 
 
-def predecessor(key: Key, gone: Iterable[Key], value: Callable[[Key], Figure]) -> Key | None:
-    """The entry of a vanished test in whose place a new test may have come; None where there is none.
-
-    It is of a model of the same class: that of the same test in another file, of the same function with other
-    parameters, of the same file, or of any. Of several it is the largest.
+class Predecessors:
+    """The entries of vanished tests in whose places new tests may have come.
 
     Args:
-        key: what is measured of the new test.
-        gone: the entries of vanished tests.
-        value: the figure of an entry.
+        gone: those entries, each with its figure.
     """
-    alike = [other for other in gone if other[2:] == key[2:] and kind(other.model) == kind(key.model)]
-    for name in (_name, _function, _file, _anything):
-        if candidates := [other for other in alike if name(other.test) == name(key.test)]:
-            return max(candidates, key=value)
-    return None
+
+    def __init__(self, gone: Iterable[tuple[Key, Figure]]) -> None:
+        self._largest: dict[object, tuple[Figure, Key]] = {}
+        for key, figure in gone:
+            for place in _places(key):
+                if place not in self._largest or self._largest[place][0] < figure:
+                    self._largest[place] = figure, key
+
+    def of(self, key: Key) -> Key | None:
+        """The one that a model of a new test is to be held against; None where there is none.
+
+        It is of a model of the same class: that of the same test in another file, of the same function with other
+        parameters, of the same file, or of any. Of several it is the largest.
+        """
+        return next((self._largest[place][1] for place in _places(key) if place in self._largest), None)
+
+
+def _places(key: Key) -> Iterator[tuple[object, ...]]:
+    """What another test may have in common with one, the closest first."""
+    file, _, name = key.test.partition("::")
+    function = key.test.partition("[")[0]
+    for place in (("name", name), ("function", function), ("file", file), ("anywhere",)):
+        yield *place, kind(key.model), *key[2:]
 
 
 def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[Key, Key]:
@@ -72,14 +85,13 @@ def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[K
     A model takes the place of the largest that its test has no more, of its class if there is one; a test that of its
     predecessor.
     """
-    gone = [key for key in before if key not in after]
     tests_before, tests_after = ({key.test for key in side} for side in (before, after))
     models: dict[Key, list[Key]] = {}
-    vanished: dict[Key, list[Key]] = {}
-    for key in gone:
+    for key in before:
+        if key in after:
+            continue
         models.setdefault(key._replace(model=""), []).append(key)
-        if key.test not in tests_after:
-            vanished.setdefault(key._replace(test="", model=""), []).append(key)
+    predecessors = Predecessors((key, figure) for key, figure in before.items() if key.test not in tests_after)
     found: dict[Key, Key | None] = {}
     for key in after.keys() - before.keys():
         if key.test in tests_before:
@@ -87,7 +99,7 @@ def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[K
             alike = [other for other in there if kind(other.model) == kind(key.model)]
             found[key] = max(alike or there, key=before.__getitem__, default=None)
         else:
-            found[key] = predecessor(key, vanished.get(key._replace(test="", model=""), ()), before.__getitem__)
+            found[key] = predecessors.of(key)
     return {key: other for key, other in found.items() if other is not None}
 
 
@@ -101,17 +113,5 @@ def full_name(key: Key, test: str) -> str:
     return key.model if key.test == test else f"{key.model} of {key.test}"
 
 
-def _name(test: str) -> str:
-    return test.partition("::")[2]
-
-
-def _function(test: str) -> str:
-    return test.partition("[")[0]
-
-
 def _file(test: str) -> str:
     return test.partition("::")[0]
-
-
-def _anything(test: str) -> str:  # noqa: ARG001
-    return ""

@@ -8,7 +8,7 @@ import pytest
 
 import pytest_modelbudget.recording  # noqa: F401 - kept between runs, as those of suite.py are
 from pytest_modelbudget.baseline import Key
-from pytest_modelbudget.vanished import predecessor
+from pytest_modelbudget.vanished import Predecessors
 from tests.suite import OFF
 from tests.test_story import said
 
@@ -117,17 +117,17 @@ KEY = Key("a.py::test_x[1]", "Net", "params")
     ],
 )
 def test_the_closest_in_name_is_the_predecessor(tests: list[str], expected: str | None):
-    found = predecessor(KEY, [KEY._replace(test=test) for test in tests], lambda key: 1)
+    found = Predecessors((KEY._replace(test=test), 1) for test in tests).of(KEY)
     assert (None if found is None else found.test) == expected
 
 
 def test_of_several_that_are_as_close_the_largest_is_the_predecessor():
     figures = {KEY._replace(test=f"b.py::test_{value}"): value for value in (1, 3, 2)}
-    found = predecessor(KEY, figures, figures.__getitem__)
+    found = Predecessors(figures.items()).of(KEY)
     assert found is not None
     assert found.test == "b.py::test_3"
 
 
 @pytest.mark.parametrize("change", [{"model": "Other"}, {"metric": "flops"}, {"per": "test"}, {"device": "cuda"}])
 def test_what_measures_something_else_is_no_predecessor(change: dict[str, str]):
-    assert predecessor(KEY, [KEY._replace(test="b.py::test_x[1]", **change)], lambda key: 1) is None
+    assert Predecessors([(KEY._replace(test="b.py::test_x[1]", **change), 1)]).of(KEY) is None
