@@ -199,6 +199,23 @@ def test_a_module_with_two_names_grows_once(suite: Suite):
     assert "  where     reader.0 +8 of +13   head +5" in lines
 
 
+def test_growth_of_the_model_itself_is_told_beside_that_of_its_modules(suite: Suite):
+    source = """
+    class Scaled(Net):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(SIZE))
+            self.tail = nn.Linear(1, SIZE)
+
+    @pytest.mark.max_growth(params="0%")
+    def test_it(): Scaled()(batch())
+    """
+    suite(source.replace("SIZE", "3"), "--modelbudget-update=new")
+    lines = suite(source.replace("SIZE", "5")).failure("test_it").splitlines()
+    # Two weights and two biases; two scales.
+    assert "  where     tail +4 of +6   the model itself +2" in lines
+
+
 @pytest.mark.parametrize(
     ("first", "second", "figures", "where"),
     [
