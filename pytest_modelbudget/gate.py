@@ -143,7 +143,8 @@ def judge_test(
         BudgetExceeded: a limit does not hold, or could not be measured where it must be.
     """
     __tracebackhide__ = True
-    subjects = Subjects(item, observation, runs_models=runs_models)
+    limits = list(limits)
+    subjects = Subjects(item, observation, runs_models=runs_models, limits=limits)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
         result_of(item).calls += _overview(observation, subjects, settings, strays)

@@ -33,9 +33,9 @@ from pytest_modelbudget.values import kind_of, modules_in, part_of, parts_of, va
 from pytest_modelbudget.verdict import SHARED_MACHINE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_modelbudget.budget import Inputs
+    from pytest_modelbudget.budget import Inputs, Limit
     from pytest_modelbudget.calling import Arguments, Calls
     from pytest_modelbudget.metrics import Metric
     from pytest_modelbudget.profiling.calls import Call
@@ -61,11 +61,15 @@ class Subjects:
         item: the test, while its fixtures are set up.
         observation: of its body, or of a block in it.
         runs_models: whether models that were not called are run: not for a block, which is judged by what ran in it.
+        limits: all that the test is held to: one may say what to call a model with for all of them.
     """
 
-    def __init__(self, item: pytest.Item, observation: Observation, *, runs_models: bool = True) -> None:
+    def __init__(
+        self, item: pytest.Item, observation: Observation, *, runs_models: bool = True, limits: Iterable[Limit] = ()
+    ) -> None:
         self._item = item
         self._runs_models = runs_models
+        self._limits = [limit for limit in limits if limit.inputs is not None]
         self._observation = observation
         self._root = item.config.rootpath
         self._unmeasurable: dict[int, str] = {}
@@ -384,10 +388,28 @@ class Subjects:
                 f"{type(model).__name__} was not called in the block: call it there, or say with inputs= what to call "
                 "it with"
             )
-        said = self._arguments(model, inputs, fallback)
-        args, kwargs = said or self._dummy_inputs(model)
-        profiles = run(model, args, kwargs, how)
-        return profiles if said else [(_with_dummy_inputs(profile), count) for profile, count in profiles]
+        said = self._said(subject, model, inputs, fallback)
+        if said:
+            return [call for args, kwargs in said for call in run(model, args, kwargs, how)]
+        args, kwargs = self._dummy_inputs(model)
+        return [(_with_dummy_inputs(profile), count) for profile, count in run(model, args, kwargs, how)]
+
+    def _said(self, subject: Subject, model: nn.Module, inputs: Inputs | None, fallback: str | None) -> list[Arguments]:
+        """What to call a model with, as its limit says, the hook, other limits of the test, or who sets it for all."""
+        own = self._arguments(model, inputs, None)
+        if own is None:
+            others = {id(limit.inputs): limit for limit in self._limits if self._is_for(limit, subject)}
+            if others:
+                return [said for limit in others.values() if (said := self._arguments(model, limit.inputs, None))]
+            own = self._arguments(model, None, fallback)
+        return [] if own is None else [own]
+
+    def _is_for(self, limit: Limit, subject: Subject) -> bool:
+        """Whether a limit is for a model; the test calls none, so that without a name it is for its only one."""
+        try:
+            return limit.model is None or self._look_at(self._named(limit.model)) == subject.number
+        except SubjectError:
+            return False
 
     def _arguments(self, model: nn.Module, inputs: Inputs | None, fallback: str | None) -> Arguments | None:
         """What to call a model with, if anybody says so."""

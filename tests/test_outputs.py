@@ -971,6 +971,23 @@ def test_it(): Choosing()(batch(1))
     assert said(run)[1:] == ["  test_it.py::test_it Choosing: traffic on meta 112 bytes"]
 
 
+def test_growth_of_a_model_that_the_plugin_calls_is_growth_too(suite: Suite):
+    """Linear(4, 4) and Linear(4, 40) on three rows."""
+    source = """
+@pytest.fixture
+def net(): return nn.Linear(4, {})
+@pytest.mark.max_flops("1k", inputs=(3, 4))
+def test_it(net): pass
+"""
+    suite(source.format(4), *GATE, "--modelbudget-update=new")
+    assert {key.metric: entry.value for key, entry in load(suite.pytester.path / NAME).items()} == {
+        "params": 20,
+        "flops": 96,
+    }
+    run = suite(source.format(40), *GATE)
+    assert "max_growth: Linear flops 960 FLOPs, was 96 FLOPs (+900.0 % > 1%) for 3x4" in run.failure("test_it")
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")

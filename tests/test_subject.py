@@ -712,6 +712,36 @@ def test_before_a_model(net): Scaled()(torch.ones(100))
         # The fixture is the model, and its ReLU is eight FLOPs.
         assert run.headline("test_before_a_model") == "max_elementwise_flops: Net 8 FLOPs > 0 FLOPs for 1x4"
 
+    def test_what_one_mark_says_to_call_a_model_with_goes_for_all_of_them(self, suite: Suite):
+        run = suite(
+            """
+@pytest.fixture
+def net(): return Tiny()
+@pytest.fixture
+def other(): return Net()
+@pytest.fixture
+def ones(): return torch.ones(9, 4)
+
+@pytest.mark.max_macs(47)
+@pytest.mark.max_activations(12, inputs=(3, 4))
+def test_another(net): pass
+@pytest.mark.max_macs(47)
+@pytest.mark.max_activations(99, inputs=(1, 4))
+@pytest.mark.max_traffic("1k", inputs=(3, 4))
+def test_the_largest_of_several(net): pass
+@pytest.mark.max_macs(16, inputs=(1, 4))
+@pytest.mark.max_activations(12, inputs=(3, 4))
+def test_its_own(net): pass
+@pytest.mark.max_macs(47, model="net")
+@pytest.mark.max_macs(144, model="other", inputs=(3, 4))
+def test_of_another_model(net, other): pass
+"""
+        )
+        over = "max_macs: Tiny 48 MACs > 47 MACs (+2.1 %) for 3x4"
+        assert run.headline("test_another") == run.headline("test_the_largest_of_several") == over
+        assert run.outcomes["test_its_own"] == "passed"
+        assert "say with inputs= what to call it with" in run.headline("test_of_another_model")
+
     def test_contractions_outside_every_module(self, suite: Suite):
         run = suite(
             """
