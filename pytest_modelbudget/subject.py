@@ -465,7 +465,7 @@ class Subjects:
         is_alone = True
         """Whether no part was given what another part, or a method around it, made."""
         for call in observation.tracker.calls:
-            whole = observation.unwrapped(call.module) == subject.number
+            whole = observation.is_call_of(subject.number, call.module)
             if call.tree is None or not (whole or observation.contains(subject.number, call.module)):
                 continue
             if not whole and observation.is_anothers(subject.number, call.module, call.selves):
@@ -516,13 +516,12 @@ class Subjects:
         ]
         if not works:
             return False
-        called = {observation.unwrapped(call.module) for call in observation.tracker.calls}
+        called = {call.module for call in observation.tracker.calls}
+        whole = {module for module in called if observation.is_call_of(subject.number, module)}
         if metric.source is Source.CLOCK and per is not Per.TEST:
             # A call has a time of its own, whatever a method that makes many of them, to generate, does in between.
-            return subject.number not in called
-        if metric.portable and not any(
-            observation.contains(subject.number, part) for part in called - {subject.number}
-        ):
+            return not whole
+        if metric.portable and not any(observation.contains(subject.number, part) for part in called - whole):
             # What follows from contractions alone, where the model itself makes them all.
             return any(work.cost is None or work.cost.macs or work.cost.flops for work in works)
         return True

@@ -742,6 +742,63 @@ def test_of_another_model(net, other): pass
         assert run.outcomes["test_its_own"] == "passed"
         assert "say with inputs= what to call it with" in run.headline("test_of_another_model")
 
+    @pytest.mark.parametrize("kind", ["Generator", "Wrapper", "Outer"])
+    def test_methods_of_a_mere_wrapper_make_calls_of_it(self, suite: Suite, kind: str):
+        """Calls with 1, 2 and 4 rows of 48 MACs; to train on 4 rows takes no gradient of the input."""
+        run = suite(
+            f"""
+class Generator(Net):
+    def generate(self, x):
+        for _ in range(3):
+            out = self(x)
+            x = torch.cat([x, x])
+        return out
+class Wrapper(nn.Module):
+    def __init__(self, model=None):
+        super().__init__()
+        self.model = Generator() if model is None else model
+    def forward(self, x): return self.model(x)
+    def generate(self, x): return self.model.generate(x)
+class Outer(Wrapper):
+    def __init__(self): super().__init__(Wrapper())
+
+@pytest.mark.modelbudget(macs=192, training_flops=2 * (192 + 192 + 64), activations=40)
+@pytest.mark.max_macs(7 * 48, per="test")
+@pytest.mark.max_macs(48, per="sample")
+@pytest.mark.max_traffic("1k", device="meta")
+@pytest.mark.max_latency("10 s")
+def test_within(): {kind}().generate(torch.ones(1, 4))
+@pytest.mark.max_macs(191)
+def test_over(): {kind}().generate(torch.ones(1, 4))
+@pytest.mark.max_macs(7 * 48 - 1, per="test")
+def test_over_in_all(): {kind}().generate(torch.ones(1, 4))
+@pytest.mark.max_training_flops(895)
+def test_trains(): {kind}().generate(torch.ones(1, 4))
+"""
+        )
+        assert run.outcomes["test_within"] == "passed", run.failure("test_within")
+        assert run.headline("test_over") == f"max_macs: {kind} 192 MACs > 191 MACs (+0.5 %) for 4x4"
+        assert run.headline("test_over_in_all").startswith(f"max_macs: {kind} 336 MACs > 335 MACs (+0.3 %) per test")
+        assert run.headline("test_trains") == f"max_training_flops: {kind} 896 FLOPs > 895 FLOPs (+0.1 %) for 4x4"
+
+    def test_what_holds_all_but_has_others_beside_it_is_a_part(self, suite: Suite):
+        run = suite(
+            """
+class Headed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model, self.act = Tiny(), nn.ReLU()
+    def forward(self, x): return self.act(self.model(x))
+@pytest.fixture
+def headed(): return Headed()
+@pytest.mark.max_macs(32)
+def test_it(headed):
+    for rows in (1, 2):
+        headed.model(batch(rows))
+"""
+        )
+        assert run.headline("test_it").startswith("max_macs: Headed 48 MACs > 32 MACs")
+
     def test_contractions_outside_every_module(self, suite: Suite):
         run = suite(
             """

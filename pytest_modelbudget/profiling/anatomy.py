@@ -54,6 +54,19 @@ class Anatomy(NamedTuple):
         flags = [are_containers[kind] for kind in self.kinds.values()]
         return (names[0], self.states[""]), self.numbers, self.states, names, flags, self.machine_code, self.notes
 
+    def wrapped(self) -> list[str]:
+        """The paths of the modules that are all there is in the model: its only child, the only child of that."""
+        found: list[str] = []
+        children = self._children("")
+        while len(children) == 1 and self.states[""].size and self.states[children[0]] == self.states[""]:
+            found += children
+            children = self._children(children[0])
+        return found
+
+    def _children(self, parent: str) -> list[str]:
+        below = f"{parent}." if parent else ""
+        return [path for path in self.numbers if path.startswith(below) and path and "." not in path[len(below) :]]
+
     def part(self, child: str) -> Anatomy:
         """The anatomy of a direct child."""
         return Anatomy(

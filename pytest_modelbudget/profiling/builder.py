@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import replace
+from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,13 @@ class _Row:
         self.outputs: tuple[Shape, ...] = ()
         self.macs = self.flops = self.elementwise = self.activations = self.read = self.written = 0
         self.backward_macs = self.backward_flops = 0
+
+    def called(self, tree: CallTree) -> None:
+        self.calls += 1
+        for shape in tree.outputs:
+            self.output_elements += prod(shape)
+        if self.calls == 1:
+            self.inputs, self.outputs = tree.inputs, tree.outputs
 
     def add(self, other: _Row) -> None:
         self.macs += other.macs
@@ -90,6 +98,8 @@ class ProfileBuilder:
         outside = list(outside)
         for tree, path in trees:
             self._add_tree(rows, uncounted, ran, tree, path)
+            for wrapper in self._wrappers_of(path):  # their methods called it
+                rows[wrapper].called(tree)
         for path, works in outside:
             _add_forward(rows[path], uncounted, path, works)
             ran += works
@@ -143,6 +153,15 @@ class ProfileBuilder:
             calls=max(root.calls, 1) if trees or outside else 0,
             notes=self._anatomy.notes,
         )
+
+    def _wrappers_of(self, path: str) -> list[str]:
+        """The modules around that at `path` that only wrap it, the model itself first; none where it is a mere part."""
+        wrapped = self._wrapped if path else ()
+        return ["", *wrapped[: wrapped.index(path)]] if path in wrapped else []
+
+    @cached_property
+    def _wrapped(self) -> list[str]:
+        return self._anatomy.wrapped()
 
     def size_beside(self, path: str) -> int:
         """The bytes of what the model holds beside the part at `path`."""
@@ -205,11 +224,7 @@ class ProfileBuilder:
     def _add_tree(self, rows: dict[str, _Row], uncounted: Unknown, ran: list[Work], tree: CallTree, path: str) -> None:
         row = rows[path]
         if tree.module == self._anatomy.numbers[path]:  # else a module from elsewhere, part of its caller's work
-            row.calls += 1
-            for shape in tree.outputs:
-                row.output_elements += prod(shape)
-            if row.calls == 1:
-                row.inputs, row.outputs = tree.inputs, tree.outputs
+            row.called(tree)
         if tree.work:
             _add_forward(row, uncounted, path, tree.work)
             ran += tree.work

@@ -66,6 +66,8 @@ class Observation:
         """What may have to be called again, and must not be gone by then."""
         self.uninitialized: dict[int, str] = {}
         """Modules that were used and could not be looked at, and why."""
+        self._wrapped: dict[int, tuple[Anatomy, dict[int, str]]] = {}
+        """The modules that are all there is in a model, as they were found in its anatomy."""
         self._index = _Index({}, {}, 0)
         self._unseen: set[int] = set()
         """What is part of a module that was called in another thread."""
@@ -205,6 +207,24 @@ class Observation:
                 self._anatomies[inner] = anatomy.part(children[0])
             number = inner
 
+    def is_call_of(self, number: int, called: int) -> bool:
+        """Whether a call of a module is one of a model: of the model itself, in a wrapper, or of all that it wraps.
+
+        A model that only wraps another one, as for adapters, has methods that call that one.
+        """
+        return self.unwrapped(called) == number or called in self._wrapped_in(number)
+
+    def _wrapped_in(self, number: int) -> dict[int, str]:
+        """The modules that are all there is in a model, with their paths: its only child, the only child of that."""
+        anatomy = self._anatomies.get(number)
+        if anatomy is None:
+            return {}
+        known = self._wrapped.get(number)
+        if known is None or known[0] is not anatomy:
+            known = anatomy, {anatomy.numbers[path]: path for path in anatomy.wrapped()}
+            self._wrapped[number] = known
+        return known[1]
+
     def outside(self) -> Iterator[Outside]:
         """What methods did outside every module call.
 
@@ -239,15 +259,19 @@ class Observation:
         alike: dict[Any, _Alike] = {}
         parts: list[tuple[Call, CallTree, str]] = []
         calls = [call for call in self._calls_of(builder.paths, number) if call.tree is not None]
-        chains = _chains(call for call in calls if self.unwrapped(call.module) == number)
+        chains = _chains(call for call in calls if self.is_call_of(number, call.module))
         for call in calls:
             assert call.tree is not None
             trees = list(_outermost(call.tree, number))
-            if not trees and not self.is_anothers(number, call.module, call.selves):
-                parts.append((call, call.tree, builder.paths[call.module][0]))
+            path = "" if trees else self._wrapped_in(number).get(call.module)
+            if path is None:
+                if not self.is_anothers(number, call.module, call.selves):
+                    parts.append((call, call.tree, builder.paths[call.module][0]))
+            elif path and not self.is_anothers(number, call.module, call.selves):
+                trees = [call.tree]
             for tree in trees:
-                backward = _backward_of(call, number) if tree is trees[0] else {}
-                is_whole = self.unwrapped(call.module) == number
+                backward = {} if tree is not trees[0] else call.backward if path else _backward_of(call, number)
+                is_whole = self.is_call_of(number, call.module)
                 peak = call.memory.peak() if is_whole else None
                 key = (
                     tree,
@@ -256,14 +280,14 @@ class Observation:
                     call.device,
                     peak and (peak.bytes, *peak.by_kind.values()),
                 )
-                same = alike.setdefault(key, _Alike(call, tree, backward, call.memory, is_whole))
+                same = alike.setdefault(key, _Alike(call, tree, path or "", backward, call.memory, is_whole))
                 same.count += 1
                 if call in chains and chains[call].peak().bytes > same.memory.peak().bytes:
                     same.call, same.memory = call, chains[call]
         found = [
             (
                 builder.build(
-                    [(each.tree, "")],
+                    [(each.tree, each.path)],
                     backward=each.backward,
                     memory=each.memory if each.is_whole else None,
                     inputs=each.call.inputs if each.is_whole else each.tree.inputs,
@@ -408,7 +432,7 @@ class _Alike:
 
     Attributes:
         call: the one that took most memory, together with calls before it.
-        tree: what ran in the model, and `backward`: in its backward pass.
+        tree: what ran in the model, at `path`, and `backward`: in its backward pass.
         memory: of that call, or of those.
         is_whole: whether the model itself was called.
         count: how many there were.
@@ -416,6 +440,7 @@ class _Alike:
 
     call: Call
     tree: CallTree
+    path: str
     backward: dict[Path, list[Work]]
     memory: Account
     is_whole: bool
