@@ -87,8 +87,9 @@ class Session:
             if call.when == "call" or not report.passed:
                 result = take_result(item)
                 if result is not None:
-                    # A test that passes although a limit did not hold has caught the failure.
+                    # A test that passes although a limit did not hold has caught the failure, or was expected to fail.
                     caught = report.passed and item.session.testsfailed == result.failed_before
+                    caught = caught or (report.skipped and hasattr(report, "wasxfail"))
                     row = result.to_dict(modules=self._modules, caught=caught)
                     report.modelbudget = row  # type: ignore[attr-defined]
             if call.excinfo is not None and isinstance(call.excinfo.value, BudgetExceeded):

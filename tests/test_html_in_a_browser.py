@@ -300,6 +300,22 @@ def test_work_outside_a_call_of_the_model_says_so(page: Page, tmp_path: Path) ->
     assert other.texts(".call-inputs") == ["outside a call of the model"]
 
 
+def test_what_a_test_expects_to_be_over_is_neither_kept_nor_broken(page: Page, tmp_path: Path) -> None:
+    profile = large_model("Net", 1, 100)
+    kept = verdict_on(profile, "params", 0.5)
+    over = {**verdict_on(profile, "flops", 1.5), "outcome": "exceeded", "failed": False}
+    test = {"id": "test_it.py::test_it", "outcome": "passed", "profiles": [profile], "verdicts": [kept, over]}
+    run = {"torch": "", "python": "", "platform": "", "device": "auto", "flops_per_mac": 2, "exit_status": 0}
+    path = tmp_path / "expected.html"
+    path.write_text(html.render({"run": run, "tests": [test], "unmeasured": [], "changes": []}), encoding="ascii")
+    other = Page(page.driver, path.as_uri()).open()
+    assert other.one("h1").text == "1 budget kept, 1 over, as expected"
+    assert other.texts(".stat")[:3] == ["0\nover budget", "1\nwithin", "1\nover, as expected"]
+    assert other.texts(".group .pill") == ["1 budget within, 1 over, as expected"]
+    other.choose("#state", "held")
+    assert other.one(".count").text == "1 of 2 budgets"
+
+
 def test_what_was_not_measured_is_no_budget_kept(page: Page, tmp_path: Path) -> None:
     profile = large_model("Net", 1, 100)
     kept = verdict_on(profile, "params", 0.5)

@@ -72,6 +72,34 @@ def test_the_report_is_exact_and_as_its_schema_says(suite: Suite):
     assert list(report["details"][profile["details"]]["modules"]) == [""]
 
 
+def test_what_a_test_expects_to_be_over_is_neither_kept_nor_broken(suite: Suite):
+    source = """
+from pytest_modelbudget import BudgetExceeded
+def test_caught(modelbudget):
+    with pytest.raises(BudgetExceeded): modelbudget.check(nn.Linear(4, 8), batch(), macs=63)
+@pytest.mark.xfail(strict=True)
+@pytest.mark.max_macs(63)
+def test_expected(): nn.Linear(4, 8)(batch())
+@pytest.mark.max_macs(64)
+def test_within(): nn.Linear(4, 8)(batch())
+"""
+    run = suite(source, "-v", "--modelbudget-report=json:r.json", "--modelbudget-report=markdown:r.md")
+    report = json.loads(suite.pytester.path.joinpath("r.json").read_text("utf-8"))
+    verdicts = [(test["outcome"], *test["verdicts"]) for test in report["tests"]]
+    assert [(outcome, verdict["outcome"], verdict["failed"]) for outcome, verdict in verdicts] == [
+        ("passed", "exceeded", False),
+        ("xfailed", "exceeded", False),
+        ("passed", "within", False),
+    ]
+    text = suite.pytester.path.joinpath("r.md").read_text("utf-8")
+    assert text.startswith("## ✅ Model budgets: 1 budget kept, 2 over, as expected\n")
+    expected, _, within = text.partition("Within budget (1)")
+    assert "Over, as their tests expect (2)" in expected
+    assert expected.count("| – |") == 2
+    assert within.count("| ✅ |") == 1
+    assert sum(line.endswith("over, as the test expects") for line in run.lines) == 2
+
+
 def test_what_tests_have_in_common_stands_once_in_the_report(suite: Suite):
     source = """
     @pytest.mark.parametrize("number", range(4))

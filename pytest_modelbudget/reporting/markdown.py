@@ -22,7 +22,7 @@ from pytest_modelbudget.reporting.measured import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 
     from pytest_modelbudget.reporting.measured import Group
 
@@ -55,12 +55,15 @@ def render(report: Row, limit: int = COMMENT_LIMIT) -> str:
     groups = by_model(few(folded(grouped((test["id"], test["profiles"]) for test in observed))), calls=True)
     columns = _columns(groups)
     new = [row for row in verdicts if _is_new(row[1])]
-    kept = [row for row in verdicts if not row[1]["failed"] and not _is_unmeasured(row[1]) and not _is_new(row[1])]
+    expected = [row for row in verdicts if _is_expected(row[1])]
+    aside = {id(verdict) for _, verdict in (*failed, *unmeasured, *new, *expected)}
+    kept = [row for row in verdicts if id(row[1]) not in aside]
     sections = [
-        Section(_headline(len(failed), len(unmeasured), len(new), len(verdicts), report), (), ()),
+        Section(_headline(failed, unmeasured, new, expected, verdicts, report), (), ()),
         Section("### Over budget", _BUDGET_HEADER, _budget_rows(failed)),
         Section("### Changes against the baseline", CHANGE_HEADER, change_rows(changes)),
         Section("### Not in the baseline, and held to nothing", _BUDGET_HEADER, _budget_rows(new)),
+        Section("### Over, as their tests expect", _BUDGET_HEADER, _budget_rows(expected), folded=len(expected)),
         Section("### Not measured", _BUDGET_HEADER, _budget_rows(unmeasured), folded=len(unmeasured)),
         Section(
             "### Within budget",
@@ -146,7 +149,7 @@ def _text(sections: Sequence[Section], kept: Sequence[int]) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _headline(failed: int, unmeasured: int, new: int, verdicts: int, report: Row) -> str:
+def _headline(failed: Sized, unmeasured: Sized, new: Sized, expected: Sized, verdicts: Sized, report: Row) -> str:
     tests = report["tests"]
     stopped = [test for test in tests if test["outcome"] == "failed" and not _has_failed(test["verdicts"])]
     unjudged = [test for test in tests if test["outcome"] != "failed" and _is_unjudged(test["verdicts"])]
@@ -161,15 +164,17 @@ def _headline(failed: int, unmeasured: int, new: int, verdicts: int, report: Row
         what = "was skipped or failed as expected" if len(unjudged) == 1 else "were skipped or failed as expected"
         notes.append(f"{quantity.counted(len(unjudged), 'test')} {what}: not judged.")
     notes += [f"⚠️ {plain(complaint, 500)}" for complaint in report["unmeasured"]]
-    kept = verdicts - failed - unmeasured - new
+    kept = len(verdicts) - sum(map(len, (failed, unmeasured, new, expected)))
     if failed:
-        said = f"{failed} of {quantity.counted(verdicts, 'budget')} not kept"
+        said = f"{len(failed)} of {quantity.counted(len(verdicts), 'budget')} not kept"
     else:
-        said = f"{quantity.counted(kept, 'budget')} kept" if kept or unmeasured or new else "none judged"
-    if unmeasured:
-        said += f", {unmeasured} not measured"
-    if new:
-        said += f", {new} not in the baseline"
+        said = f"{quantity.counted(kept, 'budget')} kept" if kept or unmeasured or new or expected else "none judged"
+    for rows, what in (
+        (unmeasured, "not measured"),
+        (new, "not in the baseline"),
+        (expected, "over, as expected"),
+    ):
+        said += f", {len(rows)} {what}" if rows else ""
     # What was not looked at is neither kept nor broken, and a sign would say one of them.
     is_whole = kept and not (unmeasured or unjudged or new or report["unmeasured"])
     sign = "❌ " if failed or (verdicts and (stopped or code_of_run)) else "✅ " if is_whole else ""
@@ -188,6 +193,11 @@ def _is_unmeasured(verdict: Row) -> bool:
 def _is_new(verdict: Row) -> bool:
     """Whether a figure is in no baseline, which is no fault under a limit for many tests."""
     return verdict["outcome"] == "new" and not verdict["failed"]
+
+
+def _is_expected(verdict: Row) -> bool:
+    """Whether a limit did not hold in a test that passes for it, or is expected to fail."""
+    return verdict["outcome"] in ("exceeded", "uncounted", "invalid", "not in the baseline") and not verdict["failed"]
 
 
 def _is_unjudged(verdicts: Iterable[Row]) -> bool:
@@ -261,7 +271,7 @@ def _use(row: tuple[str, Row]) -> tuple[bool, float]:
 
 
 def _budget(tests: Sequence[str], verdict: Row, *, first: bool) -> str:
-    sign = "–" if _is_unmeasured(verdict) else "🆕" if _is_new(verdict) else "✅"
+    sign = "–" if _is_unmeasured(verdict) or _is_expected(verdict) else "🆕" if _is_new(verdict) else "✅"
     if verdict["failed"]:
         sign = "⚠️" if verdict["level"] == "warn" else "❌"
     metric = verdict["metric"] if verdict["per"] == "call" else f"{verdict['metric']} per {verdict['per']}"

@@ -3,15 +3,16 @@
 const overview = read("overview");
 const unitOf = (metric) => overview.metrics[metric]?.unit ?? "count";
 
-const STATES = { over: ["\u2715", "over budget"], warn: ["!", "warning"], ok: ["\u2713", "within"], none: ["?", "not measured"] };
+const STATES = { over: ["\u2715", "over budget"], warn: ["!", "warning"], ok: ["\u2713", "within"], none: ["?", "not measured"], expected: ["~", "over, as the test expects"] };
 
 const stateOf = (budget) => {
   if (budget.failed) return budget.level === "warn" ? "warn" : "over";
-  return budget.outcome === "not measured" ? "none" : "ok";
+  return { "not measured": "none", exceeded: "expected" }[budget.outcome] ?? "ok";
 };
 
 // Of a limit from afar that found nothing to measure; where it stands on the test itself, that is a failure.
 const isUnmeasured = (budget) => stateOf(budget) === "none";
+const isExpected = (budget) => stateOf(budget) === "expected";
 
 const stateMark = (state, text = STATES[state][1]) =>
   make("span", { class: `mark ${state}`, title: text }, make("span", { "aria-hidden": "true" }, STATES[state][0]), make("span", { class: "hidden" }, text));
@@ -107,7 +108,7 @@ const callCard = (model, index) => {
 
 const matches = (budget, { words, state, metric }) => {
   if (state === "failed" && !budget.failed) return false;
-  if (state === "held" && (budget.failed || isUnmeasured(budget))) return false;
+  if (state === "held" && (budget.failed || isUnmeasured(budget) || isExpected(budget))) return false;
   if (state === "unmeasured" && !isUnmeasured(budget)) return false;
   if (metric && budget.metric !== metric) return false;
   if (!words.length) return true;
@@ -138,9 +139,14 @@ const budgetsPill = (budgets) => {
   const count = budgets.length;
   const failed = budgets.filter((budget) => budget.failed).length;
   const unmeasured = budgets.filter(isUnmeasured).length;
-  const kept = unmeasured === count ? "" : `${plural(count - unmeasured, "budget")} within`;
-  const said = [failed ? `${failed} of ${plural(count, "budget")} over` : kept, unmeasured && `${unmeasured} not measured`];
-  return make("span", { class: `pill ${failed ? "over" : unmeasured ? "none" : "ok"}` }, said.filter(Boolean).join(", "));
+  const expected = budgets.filter(isExpected).length;
+  const kept = unmeasured + expected === count ? "" : `${plural(count - unmeasured - expected, "budget")} within`;
+  const said = [
+    failed ? `${failed} of ${plural(count, "budget")} over` : kept,
+    unmeasured && `${unmeasured} not measured`,
+    expected && `${expected} over, as expected`,
+  ];
+  return make("span", { class: `pill ${failed ? "over" : unmeasured || expected ? "none" : "ok"}` }, said.filter(Boolean).join(", "));
 };
 
 // A budget leads to its call, too.
@@ -189,6 +195,7 @@ const overviewPage = () => {
   const { budgets, tests, models, changes } = overview;
   const failed = budgets.filter((budget) => budget.failed).length;
   const unmeasured = budgets.filter(isUnmeasured).length;
+  const expected = budgets.filter(isExpected).length;
   const grown = changes.filter(({ kind }) => kind === "grown").length;
   const broken = tests.filter(({ outcome }, index) => outcome === "failed" && !budgets.some((budget) => budget.test === index && budget.failed)).length;
   const filters = { words: [], state: "all", metric: "" };
@@ -216,12 +223,13 @@ const overviewPage = () => {
   const metrics = [...new Set(budgets.map(({ metric }) => metric))];
   fill();
   return [
-    make("h1", { id: "title", tabindex: "-1", class: failed ? "over" : "" }, headline(failed, unmeasured, budgets.length)),
+    make("h1", { id: "title", tabindex: "-1", class: failed ? "over" : "" }, headline(failed, unmeasured, expected, budgets.length)),
     make(
       "div",
       { class: "stats" },
       stat(failed, "over budget", failed ? "over" : unmeasured || broken ? "" : "ok"),
-      stat(budgets.length - failed - unmeasured, "within"),
+      stat(budgets.length - failed - unmeasured - expected, "within"),
+      expected > 0 && stat(expected, "over, as expected"),
       unmeasured > 0 && stat(unmeasured, "not measured"),
       stat(tests.length, tests.length === 1 ? "test measured" : "tests measured"),
       stat(new Set(models.map(({ model }) => model)).size, "models"),
@@ -248,10 +256,10 @@ const overviewPage = () => {
   ];
 };
 
-const headline = (failed, unmeasured, count) => {
+const headline = (failed, unmeasured, expected, count) => {
   if (!count) return overview.models.length ? "What the models cost" : "No model was measured";
-  const others = unmeasured ? `, ${unmeasured} not measured` : "";
+  const others = [unmeasured && `, ${unmeasured} not measured`, expected && `, ${expected} over, as expected`].filter(Boolean).join("");
   if (failed) return `${failed} of ${plural(count, "budget")} not kept${others}`;
-  if (unmeasured) return `${plural(count - unmeasured, "budget")} kept${others}`;
+  if (others) return `${plural(count - unmeasured - expected, "budget")} kept${others}`;
   return count === 1 ? "The budget is kept" : `All ${count} budgets are kept`;
 };
