@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 from importlib.abc import Loader, MetaPathFinder
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -81,6 +82,23 @@ def machine_code_among(parts: Parts) -> dict[str, tuple[str, ...]]:
         if names:
             found[path] = tuple(names)
     return found
+
+
+def only_optimises(module: torch.nn.Module | None) -> bool:
+    """Whether tensors that are compared while a module runs are constants of a script.
+
+    TorchScript compares them as it optimises the graph, in the first calls: that is no work of a script which asks for
+    no comparison itself.
+    """
+    if not isinstance(module, torch.jit.ScriptModule):
+        return False
+    known = _optimises.get(module)
+    if known is None:
+        known = _optimises[module] = "aten::equal" not in internals.kinds_of_nodes(module)
+    return known
+
+
+_optimises: WeakKeyDictionary[torch.jit.ScriptModule, bool] = WeakKeyDictionary()
 
 
 class _StanceSetter(MetaPathFinder, Loader):

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_modelbudget.profiling import internals
 from pytest_modelbudget.profiling.calls import Work
+from pytest_modelbudget.profiling.compilation import only_optimises
 from pytest_modelbudget.profiling.costs import NOTHING, Kind, edition, lookup, values_read
 from pytest_modelbudget.profiling.made import can_pick, picker
 from pytest_modelbudget.profiling.memo import Memo
@@ -73,6 +74,7 @@ memo: Memo[_Known] = Memo()
 _recall = memo.get
 _is_tracing = internals.is_tracing
 _is_grad_enabled = torch.is_grad_enabled
+_EQUAL = torch.ops.aten.equal.default
 _manners: dict[int, _Manner] = {}
 
 
@@ -81,7 +83,7 @@ def _manner(func: Any) -> _Manner:
     if not isinstance(func, internals.OpOverload):
         return _Manner(func, func, is_plain=False, is_memorable=False, by_output=False)
     told = traits(func)
-    found = _manners[id(func)] = _Manner(
+    found = _Manner(
         func,
         internals.entry_of(func),
         is_plain=not internals.has_composite_kernel(func),
@@ -89,6 +91,8 @@ def _manner(func: Any) -> _Manner:
         # The costs of other libraries' operators may follow from what they return.
         by_output=told.needs_values or func.namespace != "aten",
     )
+    if func is not _EQUAL:  # of which each call is looked at
+        _manners[id(func)] = found
     return found
 
 
@@ -214,6 +218,10 @@ class Recorder(TorchDispatchMode):
             with internals.tracing_resumed():
                 return _execute(func, args, kwargs)  # making a graph of a model is no work of it
         output = _execute(func, args, kwargs)
+        if func is _EQUAL:
+            entry = self.tracker.running(frame)
+            if entry is not None and only_optimises(entry.module):
+                return output
         self._book(manner, args, kwargs, output, frame)
         return output
 

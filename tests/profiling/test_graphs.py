@@ -148,6 +148,46 @@ def test_the_weights_of_a_frozen_script_are_constants_of_its_graph():
     assert (inside.params, inside.modules["0"].params) == (837 + 12, 837)
 
 
+class Repeats(nn.Module):
+    """32 products on four rows of eight, one after the other, with a ReLU each; `asks` compares two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return x
+
+
+class Asks(Repeats):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.equal(x, x + 1):
+            return x
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return x
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_what_torchscript_compares_to_optimise_a_graph_is_no_work_of_the_model(device: str):
+    frozen = torch.jit.freeze(torch.jit.script(Repeats().eval()))
+    for _ in range(3):  # it is optimised in the first calls
+        figures = profile(frozen, torch.zeros(4, 8), device=device)
+        assert (figures.macs, figures.elementwise_flops) == (4 * 4 * 64, 4 * 32)
+        assert "aten::equal" not in figures.operators
+
+
+def test_what_a_script_compares_itself_is_its_work():
+    """A sum and a comparison of 32 elements each, beside four times a ReLU of 32."""
+    frozen = torch.jit.freeze(torch.jit.script(Asks().eval()))
+    figures = profile(frozen, torch.zeros(4, 8), device="cpu")
+    assert figures.operators["aten::equal"].calls >= 1
+    assert figures.elementwise_flops >= 6 * 32
+    assert profile(Asks().eval(), torch.zeros(4, 8), device="cpu").elementwise_flops == 6 * 32
+
+
 def test_kernels_that_a_script_calls_past_the_dispatcher_are_unknown():
     script = torch.jit.optimize_for_inference(torch.jit.script(Convolves().eval()))
     if "prim::mkldnn_convolution" not in str(script.graph):

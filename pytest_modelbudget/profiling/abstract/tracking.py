@@ -78,6 +78,13 @@ class RunTracker(ModuleTracker):
             self.book(work, frame)
         self.book(None, frame, made, operator, transient)
 
+    @property
+    def innermost(self) -> torch.nn.Module | None:
+        """The innermost module that runs."""
+        if self.logged:
+            return self.logged[-1]
+        return self._open[-1].module if self._open else None
+
     def knows(self, tensor: torch.Tensor) -> bool:  # noqa: ARG002
         """Whether it need not be told that a tensor is read: accounts look that up themselves."""
         return False
