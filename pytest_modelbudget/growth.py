@@ -21,7 +21,7 @@ class ModuleChange(NamedTuple):
 
     Attributes:
         path: dotted.
-        kind: `new`, `gone`, `renamed`, `grown` or `shrunk`.
+        kind: `new`, `gone`, `renamed`, `grown`, `shrunk`, or `unshared`: its modules share less than they did.
         delta: by how much its figure changed; for one that contains others, what is not explained by them.
         before: the path under which it was known, where it was renamed.
     """
@@ -54,7 +54,8 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
             # Taken from one place and put into another.
             explained[_parent(change.path)] += after[change.path]
             explained[_parent(change.before)] -= after[change.path]
-    sharing = _sharing(before) | _sharing(after)
+    shared_before, shared_after = _shared(before), _shared(after)
+    sharing = shared_before.keys() | shared_after.keys()
     # Deepest first, so that what the children explain is complete when their parent is looked at.
     for path in sorted(before.keys() & after.keys(), key=_depth, reverse=True):
         delta = after[path] - before[path]
@@ -62,7 +63,8 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
         # Where parts are shared they count for each that holds them; a rest of another sign than the change comes
         # from counting them twice.
         if own and (path not in sharing or not explained[path] or own * delta > 0):
-            changes.append(ModuleChange(path, "grown" if own > 0 else "shrunk", own))
+            is_unshared = own > 0 and own == shared_before.get(path, 0) - shared_after.get(path, 0)
+            changes.append(ModuleChange(path, "unshared" if is_unshared else "grown" if own > 0 else "shrunk", own))
         if path:
             explained[_parent(path)] += delta
     grew = after.get("", 0) >= before.get("", 0)
@@ -132,13 +134,14 @@ def _weight(change: ModuleChange) -> Figure:
     return max(change.delta, -change.delta)
 
 
-def _sharing(figures: Figures) -> set[str]:
-    """The modules that are less than the sum of what is right below them."""
+def _shared(figures: Figures) -> dict[str, Figure]:
+    """The modules that are less than the sum of what is right below them, and by how much."""
     parts: dict[str, Figure] = defaultdict(int)
     for path, figure in figures.items():
         if path:
             parts[_parent(path)] += figure
-    return {path for path, figure in parts.items() if figure > figures.get(path, 0)}
+    excess = {path: figure - figures.get(path, 0) for path, figure in parts.items()}
+    return {path: figure for path, figure in excess.items() if figure > 0}
 
 
 def _roots(here: Figures, there: Figures) -> list[str]:

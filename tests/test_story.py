@@ -216,6 +216,25 @@ def test_growth_of_the_model_itself_is_told_beside_that_of_its_modules(suite: Su
     assert "  where     tail +4 of +6   the model itself +2" in lines
 
 
+def test_weights_that_are_not_tied_any_more_are_said_to_be(suite: Suite):
+    source = """
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.reader, self.writer, self.body = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False), nn.Linear(4, WIDTH)
+            if TIED: self.writer.weight = self.reader.weight
+        def forward(self, ids): return self.writer(self.reader(ids))
+
+    @pytest.mark.max_growth(params="0%")
+    def test_it(): Tied()(torch.zeros(1, dtype=torch.long))
+    """
+    suite(source.replace("TIED", "True").replace("WIDTH", "2"), "--modelbudget-update=new")
+    lines = suite(source.replace("TIED", "False").replace("WIDTH", "2")).failure("test_it").splitlines()
+    assert "  where     the modules of the model share less, +36" in lines
+    lines = suite(source.replace("TIED", "False").replace("WIDTH", "3")).failure("test_it").splitlines()
+    assert "  where     the modules of the model share less, +36 of +41   body +5" in lines
+
+
 @pytest.mark.parametrize(
     ("first", "second", "figures", "where"),
     [

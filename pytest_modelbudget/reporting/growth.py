@@ -73,6 +73,8 @@ def where(before: Entry, after: Entry, unit: Unit, module: str = "") -> str:
 
 def module_text(change: ModuleChange, unit: Unit) -> str:
     """`layer3.2.conv1 +0.21 GMACs`."""
+    if change.kind == "unshared":
+        return f"the modules of {change.path or 'the model'} share less, {signed(change.delta, unit)}"
     name = change.path or "the model itself"
     note = f" {change.kind}," if change.kind in ("new", "gone") else ""
     return f"{name}{note} {signed(change.delta, unit)}"

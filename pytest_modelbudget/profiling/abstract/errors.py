@@ -37,7 +37,8 @@ def explained(error: BaseException) -> DataDependentError | None:
         return None
     frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if _is_model(f)]
     where = (frames[-1][0].f_code.co_filename, frames[-1][1], frames[-1][0].f_code.co_name) if frames else None
-    return _error(str(error).partition("\n")[0], where)
+    what = str(error).partition("\n")[0]
+    return _error(what, where, why=_UNSUPPORTED if "only supported on" in what else _WITHOUT_VALUES)
 
 
 def without_weights(error: DataDependentError) -> DataDependentError:
@@ -48,11 +49,13 @@ def without_weights(error: DataDependentError) -> DataDependentError:
 _SAID_OF_META = ("meta tensor", "meta device type tensor", "on meta tensors", "on meta device", "tensors on meta")
 
 
-def _error(what: str, where: tuple[str, int, str] | None) -> DataDependentError:
+_WITHOUT_VALUES = "looks at values of a tensor ({}), and an abstract run has none"
+_UNSUPPORTED = "calls what PyTorch does not run without data ({})"
+
+
+def _error(what: str, where: tuple[str, int, str] | None, why: str = _WITHOUT_VALUES) -> DataDependentError:
     place = "the model" if where is None else f"{where[0]}:{where[1]} in {where[2]}"
-    return DataDependentError(
-        f"{place} looks at values of a tensor ({what}), and an abstract run has none: {MEASURE_FOR_REAL}"
-    )
+    return DataDependentError(f"{place} {why.format(what.rstrip('.'))}: {MEASURE_FOR_REAL}")
 
 
 def _is_model(frame: FrameType) -> bool:
