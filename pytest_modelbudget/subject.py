@@ -100,6 +100,8 @@ class Subjects:
             number = self._measurable(self._from_hook[0], "the model of pytest_modelbudget_model")
             return [Subject(number, self._known.get(number))]
         used = self.used()
+        if not metric.needs_call:  # what it holds is known wherever it was called
+            used += [subject for subject in self.unseen() if subject not in used]
         for module, _ in self._works():
             if module in self._unmeasurable:
                 raise SubjectError(self._unmeasurable[module], invalid=True)

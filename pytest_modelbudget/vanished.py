@@ -1,19 +1,23 @@
-"""Which tests of the baseline a suite has no more, and for which of them a new one stands."""
+"""Which tests of the baseline a suite has no more, and which new ones stand in their places."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_modelbudget.result import without_group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import pytest
 
     from pytest_modelbudget.baseline import Figure, Key
 
 PLUGIN = "modelbudget-collected"
+
+_MANY = 100
+"""With so many names one is compared to find the most similar."""
 
 
 class Collected:
@@ -28,78 +32,174 @@ class Collected:
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         self._ids.append(item.nodeid)
 
+    def tests(self) -> set[str]:
+        """Their ids, without the group that pytest-xdist appends."""
+        return set(map(without_group, self._ids))
+
     def gone(self, tests: Iterable[str], config: pytest.Config) -> set[str]:
         """Those tests that the suite certainly has no more.
 
         Their file is gone, or it was collected as a whole, and they are not in it. A file from which nothing came may
         have skipped itself.
         """
-        seen = set(map(without_group, self._ids))
-        whole = set(map(_file, seen))
+        seen = self.tests()
+        whole = {_Name.of(test).file for test in seen}
         if config.getoption("lf", False) or any("::" in argument for argument in config.args):
             whole = set()  # of some files only part was collected
         files: dict[str, bool] = {}
         """Of each file whether it is there."""
         gone = set()
         for test in set(tests) - seen:
-            file = _file(test)
+            file = _Name.of(test).file
             if file in whole or not files.setdefault(file, (config.rootpath / file).exists()):
                 gone.add(test)
         return gone
 
 
+class _Name(NamedTuple):
+    """A test's id in its parts: `tests/test_net.py`, `test_net.py`, `TestNet::test_it[8]`, `test_it[8]`, `test_it`."""
+
+    file: str
+    base: str
+    name: str
+    case: str
+    function: str
+
+    @classmethod
+    def of(cls, test: str) -> _Name:
+        file, _, name = test.partition("::")
+        path, bracket, parameters = name.partition("[")
+        function = path.rpartition("::")[2]
+        return cls(file, file.rpartition("/")[2], name, function + bracket + parameters, function)
+
+
+def _nothing(_: _Name) -> None:
+    return None
+
+
+_SAME: tuple[tuple[Callable[[_Name], object], bool], ...] = (
+    (lambda it: (it.base, it.name), True),  # in another folder
+    (lambda it: (it.file, it.case), True),  # in another class, or in none
+    (lambda it: (it.base, it.case), True),
+    (lambda it: (it.file, it.function), False),  # with other parameters, which may name a model
+    (lambda it: (it.base, it.function), False),
+    (lambda it: it.name, False),  # anywhere: `test_forward` stands in many files
+    (lambda it: it.case, False),
+    (lambda it: it.function, False),
+    (lambda it: it.file, False),
+    (_nothing, False),
+)
+"""What a new test may have in common with the vanished one in whose place it came, the closest first.
+
+And whether that is enough, or one of its models must be of the same class, too.
+"""
+
+
 class Predecessors:
-    """The entries of vanished tests in whose places new tests may have come.
+    """The entries that what has a new name is to be held against.
 
     Args:
-        gone: those entries, each with its figure.
+        before: what is known by the old names, each with its figure.
+        gone: the tests that there are no more.
     """
 
-    def __init__(self, gone: Iterable[tuple[Key, Figure]]) -> None:
-        self._largest: dict[object, tuple[Figure, Key]] = {}
-        for key, figure in gone:
-            for place in _places(key):
-                if place not in self._largest or self._largest[place][0] < figure:
-                    self._largest[place] = figure, key
+    def __init__(self, before: Mapping[Key, Figure], gone: Iterable[str]) -> None:
+        self._before = before
+        self._tests = {key.test for key in before}
+        self._models: dict[Key, list[Key]] = {}
+        for key in before:
+            self._models.setdefault(key._replace(model=""), []).append(key)
+        self._gone: dict[object, list[str]] = {}
+        for test in sorted(gone):
+            for place in _places(test):
+                self._gone.setdefault(place, []).append(test)
+        self._found: dict[Key, str | None] = {}
 
-    def of(self, key: Key) -> Key | None:
-        """The one that a model of a new test is to be held against; None where there is none.
+    def of(self, key: Key, models: Iterable[str]) -> Key | None:
+        """The entry of what is not known by its name; None where it is new.
 
-        It is of a model of the same class: that of the same test in another file, of the same function with other
-        parameters, of the same file, or of any. Of several it is the largest.
+        In its test, or in the one in whose place that came, it is the one of the same name; else the largest of its
+        class (beside another model, `Net` is called `student (Net)`); else the largest of those that the test has no
+        more, whose place it may have taken.
+
+        Args:
+            key: what was measured.
+            models: of its test, by their names.
         """
-        return next((self._largest[place][1] for place in _places(key) if place in self._largest), None)
+        test = self.test_of(key)
+        if test is None:
+            return None
+        key = key._replace(test=test)
+        if key in self._before:
+            return key
+        there = self._models.get(key._replace(model=""), [])
+        alike = [other for other in there if kind(other.model) == kind(key.model)]
+        return max(alike or self._without(key, models), key=self._before.__getitem__, default=None)
+
+    def gone_from(self, key: Key, models: Iterable[str]) -> list[Key]:
+        """The entries, as this one, of models that its test has no more, by whatever name."""
+        test = self.test_of(key)
+        return [] if test is None else self._without(key._replace(test=test), models)
+
+    def _without(self, key: Key, models: Iterable[str]) -> list[Key]:
+        names = set(models)
+        kinds = set(map(kind, names))
+        there = self._models.get(key._replace(model=""), [])
+        return [other for other in there if other.model not in names and kind(other.model) not in kinds]
+
+    def test_of(self, key: Key) -> str | None:
+        """The test by the name under which it is known; None where it is new."""
+        if key.test in self._tests:
+            return key.test
+        place = key._replace(model=kind(key.model))
+        if place not in self._found:
+            self._found[place] = self._vanished(key)
+        return self._found[place]
+
+    def _vanished(self, key: Key) -> str | None:
+        """Of the vanished tests that have most in common with a new one, that with the most similar name.
+
+        Where names tell nothing, that in which most was measured.
+        """
+        for place, (_, is_enough) in zip(_places(key.test), _SAME, strict=True):
+            tests = [test for test in self._gone.get(place, ()) if is_enough or self._has_alike(key, test)]
+            if len(tests) > 1:
+                return max(tests[:_MANY], key=lambda test: (_likeness(key.test, test), self._most(key, test)))
+            if tests:
+                return tests[0]
+        return None
+
+    def _most(self, key: Key, test: str) -> Figure:
+        """The largest figure of a test, measured in the same way."""
+        there = self._models.get(key._replace(test=test, model=""), ())
+        return max(map(self._before.__getitem__, there), default=0)
+
+    def _has_alike(self, key: Key, test: str) -> bool:
+        """Whether a test has a model of the class, measured in the same way."""
+        there = self._models.get(key._replace(test=test, model=""), ())
+        return any(kind(other.model) == kind(key.model) for other in there)
 
 
-def _places(key: Key) -> Iterator[tuple[object, ...]]:
-    """What another test may have in common with one, the closest first."""
-    file, _, name = key.test.partition("::")
-    function = key.test.partition("[")[0]
-    for place in (("name", name), ("function", function), ("file", file), ("anywhere",)):
-        yield *place, kind(key.model), *key[2:]
+def _places(test: str) -> Iterator[tuple[int, object]]:
+    name = _Name.of(test)
+    return ((index, common(name)) for index, (common, _) in enumerate(_SAME))
+
+
+def _likeness(one: str, other: str) -> float:
+    """How much the names of two tests have in common, or the parameters of one function."""
+    first, second = _Name.of(one), _Name.of(other)
+    same = len(first.function) if first.function == second.function else 0
+    return SequenceMatcher(None, first.case[same:].strip("[]"), second.case[same:].strip("[]"), autojunk=False).ratio()
 
 
 def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[Key, Key]:
-    """New key -> old key, of what one of two whole runs does not know and may have been known by another name.
-
-    A model takes the place of the largest that its test has no more, of its class if there is one; a test that of its
-    predecessor.
-    """
-    tests_before, tests_after = ({key.test for key in side} for side in (before, after))
-    models: dict[Key, list[Key]] = {}
-    for key in before:
-        if key in after:
-            continue
-        models.setdefault(key._replace(model=""), []).append(key)
-    predecessors = Predecessors((key, figure) for key, figure in before.items() if key.test not in tests_after)
-    found: dict[Key, Key | None] = {}
-    for key in after.keys() - before.keys():
-        if key.test in tests_before:
-            there = models.get(key._replace(model=""), [])
-            alike = [other for other in there if kind(other.model) == kind(key.model)]
-            found[key] = max(alike or there, key=before.__getitem__, default=None)
-        else:
-            found[key] = predecessors.of(key)
+    """New key -> old key, of what one of two whole runs does not know and may have been known by another name."""
+    tests = {key.test for key in after}
+    predecessors = Predecessors(before, {key.test for key in before} - tests)
+    models: dict[Key, list[str]] = {}
+    for key in after:
+        models.setdefault(key._replace(model=""), []).append(key.model)
+    found = {key: predecessors.of(key, models[key._replace(model="")]) for key in after if key not in before}
     return {key: other for key, other in found.items() if other is not None}
 
 
@@ -111,7 +211,3 @@ def kind(model: str) -> str:
 def full_name(key: Key, test: str) -> str:
     """The name of a model in a test, or of that of another one: `Net of test_net.py::test_it`."""
     return key.model if key.test == test else f"{key.model} of {key.test}"
-
-
-def _file(test: str) -> str:
-    return test.partition("::")[0]

@@ -1016,6 +1016,18 @@ def test_it(net): pass
     assert "max_growth: Linear flops 960 FLOPs, was 96 FLOPs (+900.0 % > 1%) for 3x4" in run.failure("test_it")
 
 
+def test_growth_of_a_model_in_another_thread_is_that_of_what_it_holds(suite: Suite):
+    source = """
+from concurrent.futures import ThreadPoolExecutor
+def test_it():
+    with ThreadPoolExecutor(1) as pool: pool.submit(nn.Linear(4, {}), batch()).result()
+"""
+    suite(source.format(4), *GATE, "--modelbudget-update=new")
+    assert suite(source.format(4), *GATE).outcomes == {"test_it": "passed"}
+    run = suite(source.format(40), *GATE)
+    assert run.headline("test_it") == "max_growth: Linear params 200, was 20 (+900.0 % > 1%)"
+
+
 def test_growth_under_another_name_is_growth(suite: Suite):
     source = "class {name}(nn.Linear): pass\ndef test_it(): {name}(4, {width})(batch(1))"
     suite(source.format(name="Net", width=4), *GATE, "--modelbudget-update=new")

@@ -62,6 +62,48 @@ def test_a_test_that_was_moved_to_another_file_is_held_to_what_it_was(suite: Sui
     )
 
 
+def test_a_model_beside_others_is_held_to_itself_where_its_test_is_renamed(suite: Suite):
+    pair = """
+class Net(nn.Linear): pass
+def {}(): Net(4, 100)(batch(1)); Net(4, {})(batch(1))
+"""
+    suite(pair.format("test_old", 4), *GATE, "--modelbudget-update=new")
+    assert suite(pair.format("test_new", 4), *GATE).outcomes == {"test_new": "passed"}
+    run = suite(pair.format("test_new", 40), *GATE)
+    assert run.headline("test_new") == (
+        "max_growth: Net #2, recorded as Net #2 of test_it.py::test_old: params 200, was 20 (+900.0 % > 1%)"
+    )
+
+
+def test_a_test_that_was_moved_into_a_class_is_held_to_what_it_was(suite: Suite):
+    functions = """
+def test_small(): nn.Linear(4, 4)(batch(1))
+def test_large(): nn.Linear(4, 100)(batch(1))
+"""
+    methods = """
+class TestNet:
+    def test_small(self): nn.Linear(4, 40)(batch(1))
+    def test_large(self): nn.Linear(4, 100)(batch(1))
+"""
+    suite(functions, *GATE, "--modelbudget-update=new")
+    assert suite(methods, *GATE).outcomes == {"TestNet::test_small": "failed", "TestNet::test_large": "passed"}
+
+
+def test_new_models_of_a_renamed_test_are_together_held_to_what_it_was(suite: Suite):
+    """4 x 20 weights and 20 biases; then twice 4 x 12 and 12."""
+    source = """
+class Net(nn.Linear): pass
+class Encoder(nn.Linear): pass
+class Decoder(nn.Linear): pass
+"""
+    suite(source + "class TestA:\n    def test_it(self): Net(4, 20)(batch(1))", *GATE, "--modelbudget-update=new")
+    run = suite(source + "def test_it(): Encoder(4, 12)(batch(1)); Decoder(4, 12)(batch(1))", *GATE)
+    assert run.headline("test_it") == (
+        "max_growth: Decoder and Encoder together, recorded as Net of test_it.py::TestA::test_it: params 120, was 100 "
+        "(+20.0 % > 1%)"
+    )
+
+
 @pytest.mark.parametrize(
     "new",
     [
@@ -102,32 +144,90 @@ def test_other_parameters_of_a_function_come_before_other_functions(suite: Suite
     assert "recorded as Linear of test_it.py::test_it[w4]: params 200, was 20" in run.failure("test_it[w40]")
 
 
-KEY = Key("a.py::test_x[1]", "Net", "params")
+KEY = Key("a/test_a.py::TestA::test_x[1]", "Net", "params")
+
+
+def found(figures: dict[Key, int], gone: list[str] | None = None, key: Key = KEY) -> Key | None:
+    tests = [known.test for known in figures] if gone is None else gone
+    return Predecessors(figures, tests).of(key, [key.model])
+
+
+CLOSEST_FIRST = [
+    "b/test_a.py::TestA::test_x[1]",
+    "a/test_a.py::TestB::test_x[1]",
+    "b/test_a.py::test_x[1]",
+    "a/test_a.py::TestA::test_x[1-2]",
+    "b/test_a.py::test_x",
+    "a/test_b.py::TestA::test_x[1]",
+    "a/test_b.py::TestB::test_x[1]",
+    "a/test_b.py::test_x[2]",
+    "a/test_a.py::TestA::test_y",
+    "b/test_b.py::test_y",
+]
+
+
+@pytest.mark.parametrize("index", range(len(CLOSEST_FIRST)))
+def test_the_vanished_test_that_has_most_in_common_is_the_predecessor(index: int):
+    left = CLOSEST_FIRST[index:]
+    assert found({KEY._replace(test=test): 1 for test in reversed(left)}) == KEY._replace(test=left[0])
+
+
+def test_without_a_vanished_test_there_is_no_predecessor():
+    assert found({}) is None
+    assert found({KEY._replace(test=CLOSEST_FIRST[0]): 1}, gone=[]) is None
 
 
 @pytest.mark.parametrize(
-    ("tests", "expected"),
+    ("test", "name"),
     [
-        # The same test elsewhere, the function, the file, anything: in this order.
-        (["b.py::test_x[1]", "a.py::test_x[2]", "a.py::test_y", "b.py::test_y"], "b.py::test_x[1]"),
-        (["a.py::test_x[2]", "a.py::test_y", "b.py::test_y"], "a.py::test_x[2]"),
-        (["a.py::test_y", "b.py::test_y"], "a.py::test_y"),
-        (["b.py::test_y"], "b.py::test_y"),
-        ([], None),
+        ("test_it.py::test_f[8-4]", "test_it.py::test_f[8]"),
+        ("test_it.py::test_f[16-4]", "test_it.py::test_f[16]"),
+        ("test_it.py::test_small_net", "test_it.py::test_small"),
+        ("test_it.py::test_large_net", "test_it.py::test_large"),
     ],
 )
-def test_the_closest_in_name_is_the_predecessor(tests: list[str], expected: str | None):
-    found = Predecessors((KEY._replace(test=test), 1) for test in tests).of(KEY)
-    assert (None if found is None else found.test) == expected
+def test_of_several_that_have_as_much_in_common_it_is_the_most_similar_in_name(test: str, name: str):
+    known = ["test_it.py::test_f[8]", "test_it.py::test_f[16]", "test_it.py::test_large", "test_it.py::test_small"]
+    assert found({KEY._replace(test=each): 1 for each in known}, key=KEY._replace(test=test)) == KEY._replace(test=name)
 
 
-def test_of_several_that_are_as_close_the_largest_is_the_predecessor():
-    figures = {KEY._replace(test=f"b.py::test_{value}"): value for value in (1, 3, 2)}
-    found = Predecessors(figures.items()).of(KEY)
-    assert found is not None
-    assert found.test == "b.py::test_3"
+def test_where_names_tell_nothing_it_is_that_in_which_most_was_measured():
+    figures = {KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"): value for case, value in (("8", 1), ("64", 9))}
+    for case in ("s", "b"):
+        predecessor = found(figures, key=KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"))
+        assert predecessor == KEY._replace(test="a/test_a.py::TestA::test_x[64]")
 
 
-@pytest.mark.parametrize("change", [{"model": "Other"}, {"metric": "flops"}, {"per": "test"}, {"device": "cuda"}])
+@pytest.mark.parametrize("change", [{"metric": "flops"}, {"per": "test"}, {"device": "cuda"}])
 def test_what_measures_something_else_is_no_predecessor(change: dict[str, str]):
-    assert Predecessors([(KEY._replace(test="b.py::test_x[1]", **change), 1)]).of(KEY) is None
+    assert found({KEY._replace(test=CLOSEST_FIRST[0], **change): 1}) is None
+
+
+@pytest.mark.parametrize(("index", "is_held"), [*enumerate([True] * 3 + [False] * 7)])
+def test_another_class_is_held_to_the_same_test_elsewhere(index: int, is_held: bool):
+    other = KEY._replace(test=CLOSEST_FIRST[index], model="Other")
+    assert found({other: 1}) == (other if is_held else None)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("student (Net)", "student (Net)"),  # smaller than its teacher
+        ("Net #2", "teacher (Net)"),
+        ("pupil (Net)", "teacher (Net)"),
+        ("Other", "teacher (Net)"),
+    ],
+)
+def test_models_are_told_apart_in_the_vanished_test_as_in_any(model: str, expected: str):
+    there = KEY._replace(test=CLOSEST_FIRST[0])
+    figures = {there._replace(model="teacher (Net)"): 9, there._replace(model="student (Net)"): 2}
+    assert found(figures, key=KEY._replace(model=model)) == there._replace(model=expected)
+
+
+def test_names_are_found_among_thousands():
+    """As where a folder is renamed: every test is new, and looks for its own."""
+    figures = {KEY._replace(test=f"old/test_{n % 50}.py::test_forward[{n}]"): n for n in range(5000)}
+    predecessors = Predecessors(figures, [key.test for key in figures])
+    for key in figures:
+        moved = key._replace(test=key.test.replace("old/", "new/"))
+        assert predecessors.of(moved, ["Net"]) == key
