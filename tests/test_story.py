@@ -216,6 +216,20 @@ def test_growth_of_the_model_itself_is_told_beside_that_of_its_modules(suite: Su
     assert "  where     tail +4 of +6   the model itself +2" in lines
 
 
+def test_growth_of_what_methods_do_says_that_it_is_of_all_of_them(suite: Suite):
+    source = """
+    @pytest.mark.max_growth(flops="0%")
+    def test_it():
+        net = Net()
+        for _ in range(TIMES): net.forward_features(batch(1))
+    """
+    suite(source.replace("TIMES", "2"), "--modelbudget-update=new")
+    failure = suite(source.replace("TIMES", "3")).failure("test_it")
+    # 32 MACs each.
+    assert "  measured  192 FLOPs, with torch " in failure
+    assert failure.count(", all work of its parts outside a call of the model together\n") == 1
+
+
 def test_weights_that_are_not_tied_any_more_are_said_to_be(suite: Suite):
     source = """
     class Tied(nn.Module):

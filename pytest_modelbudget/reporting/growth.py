@@ -143,7 +143,11 @@ def details(
     before, after, module = growth.before, growth.after, verdict.module
     first, second = before.figure_of(module), after.figure_of(module)
     yield "baseline", f"{quantity.exact(first, metric)}, measured with torch {before.torch}"
-    yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}"
+    is_sum = (
+        verdict.profile is not None and verdict.profile.is_outside and growth.key.per == "call" and metric.needs_call
+    )
+    of_what = ", all work of its parts outside a call of the model together" if is_sum else ""
+    yield "measured", f"{quantity.exact(second, metric)}, with torch {after.torch}{of_what}"
     if text := where(before, after, metric.unit, module) if metric.has_parts else kinds:
         yield "where", text
     for hint in _hints(verdict, growth, before):
