@@ -127,7 +127,7 @@ def _rolled_up(changes: Iterable[ModuleChange], depth: int) -> list[ModuleChange
         delta = sum(change.delta for change in group)
         alone = len(group) == 1 and group[0].path == path
         merged.append(group[0] if alone else ModuleChange(path, "grown" if delta > 0 else "shrunk", delta))
-    return sorted(merged, key=_weight, reverse=True)
+    return sorted(filter(_weight, merged), key=_weight, reverse=True)
 
 
 def _weight(change: ModuleChange) -> Figure:

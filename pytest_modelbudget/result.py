@@ -136,6 +136,7 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
         "bound": None if bound is None else quantity.to_json(bound, unit),
         "used": None if verdict.used is None else float(verdict.used),
         "growth": _growth(verdict),
+        "known_as": "" if verdict.growth is None else verdict.growth.known_as,
         "baseline": _recorded(verdict),
         "reason": verdict.reason,
         "unknown": dict(verdict.unknown),

@@ -143,7 +143,7 @@ class Session:
         if settings.max_growth is None or settings.update or not in_ci():
             return ""
         outcomes = {
-            verdict["outcome"]
+            "within" if verdict["known_as"] else verdict["outcome"]
             for result in self.results.values()
             for verdict in result["verdicts"]
             if verdict["relative"]

@@ -73,26 +73,37 @@ class _Name(NamedTuple):
         return cls(file, file.rpartition("/")[2], name, function + bracket + parameters, function)
 
 
+class _Common(NamedTuple):
+    """What a new test may have in common with the vanished one in whose place it came.
+
+    Attributes:
+        of: what it is.
+        is_enough: whether that makes them one; else one of its models must be of the same class, too.
+        names_it: whether their names are of one function; else it is rather the one in which as much was measured.
+    """
+
+    of: Callable[[_Name], object]
+    is_enough: bool = False
+    names_it: bool = True
+
+
 def _nothing(_: _Name) -> None:
     return None
 
 
-_SAME: tuple[tuple[Callable[[_Name], object], bool], ...] = (
-    (lambda it: (it.base, it.name), True),  # in another folder
-    (lambda it: (it.file, it.case), True),  # in another class, or in none
-    (lambda it: (it.base, it.case), True),
-    (lambda it: (it.file, it.function), False),  # with other parameters, which may name a model
-    (lambda it: (it.base, it.function), False),
-    (lambda it: it.name, False),  # anywhere: `test_forward` stands in many files
-    (lambda it: it.case, False),
-    (lambda it: it.function, False),
-    (lambda it: it.file, False),
-    (_nothing, False),
+_COMMON = (
+    _Common(lambda it: (it.base, it.name), is_enough=True),  # in another folder
+    _Common(lambda it: (it.file, it.case), is_enough=True),  # in another class, or in none
+    _Common(lambda it: (it.base, it.case), is_enough=True),
+    _Common(lambda it: (it.file, it.function)),  # with other parameters, which may name a model
+    _Common(lambda it: (it.base, it.function)),
+    _Common(lambda it: it.name),  # anywhere: `test_forward` stands in many files
+    _Common(lambda it: it.case),
+    _Common(lambda it: it.function),
+    _Common(lambda it: it.file, names_it=False),
+    _Common(_nothing, names_it=False),
 )
-"""What a new test may have in common with the vanished one in whose place it came, the closest first.
-
-And whether that is enough, or one of its models must be of the same class, too.
-"""
+"""The closest first."""
 
 
 class Predecessors:
@@ -113,9 +124,9 @@ class Predecessors:
         for test in sorted(gone):
             for place in _places(test):
                 self._gone.setdefault(place, []).append(test)
-        self._found: dict[Key, str | None] = {}
+        self._found: dict[tuple[Key, Figure | None], str | None] = {}
 
-    def of(self, key: Key, models: Iterable[str]) -> Key | None:
+    def of(self, key: Key, figure: Figure, models: Iterable[str]) -> Key | None:
         """The entry of what is not known by its name; None where it is new.
 
         In its test, or in the one in whose place that came, it is the one of the same name; else the largest of its
@@ -123,10 +134,11 @@ class Predecessors:
         more, whose place it may have taken.
 
         Args:
-            key: what was measured.
+            key: what was measured, and its figure.
+            figure: of that.
             models: of its test, by their names.
         """
-        test = self.test_of(key)
+        test = self._test_of(key, figure)
         if test is None:
             return None
         key = key._replace(test=test)
@@ -138,7 +150,7 @@ class Predecessors:
 
     def gone_from(self, key: Key, models: Iterable[str]) -> list[Key]:
         """The entries, as this one, of models that its test has no more, by whatever name."""
-        test = self.test_of(key)
+        test = self._test_of(key)
         return [] if test is None else self._without(key._replace(test=test), models)
 
     def _without(self, key: Key, models: Iterable[str]) -> list[Key]:
@@ -147,42 +159,39 @@ class Predecessors:
         there = self._models.get(key._replace(model=""), [])
         return [other for other in there if other.model not in names and kind(other.model) not in kinds]
 
-    def test_of(self, key: Key) -> str | None:
+    def _test_of(self, key: Key, figure: Figure | None = None) -> str | None:
         """The test by the name under which it is known; None where it is new."""
         if key.test in self._tests:
             return key.test
-        place = key._replace(model=kind(key.model))
-        if place not in self._found:
-            self._found[place] = self._vanished(key)
-        return self._found[place]
+        asked = key._replace(model=kind(key.model)), figure
+        if asked not in self._found:
+            self._found[asked] = self._vanished(*asked)
+        return self._found[asked]
 
-    def _vanished(self, key: Key) -> str | None:
+    def _vanished(self, key: Key, figure: Figure | None) -> str | None:
         """Of the vanished tests that have most in common with a new one, that with the most similar name.
 
         Where names tell nothing, that in which most was measured.
         """
-        for place, (_, is_enough) in zip(_places(key.test), _SAME, strict=True):
-            tests = [test for test in self._gone.get(place, ()) if is_enough or self._has_alike(key, test)]
-            if len(tests) > 1:
-                return max(tests[:_MANY], key=lambda test: (_likeness(key.test, test), self._most(key, test)))
+        for place, common in zip(_places(key.test), _COMMON, strict=True):
+            tests = [test for test in self._gone.get(place, ()) if common.is_enough or self._alike(key, test)]
+            if len(tests) > 1 and not common.names_it:
+                tests = [test for test in tests if figure in self._alike(key, test)] or tests
             if tests:
-                return tests[0]
+                return max(
+                    tests[:_MANY], key=lambda test: (_likeness(key.test, test), max(self._alike(key, test), default=0))
+                )
         return None
 
-    def _most(self, key: Key, test: str) -> Figure:
-        """The largest figure of a test, measured in the same way."""
+    def _alike(self, key: Key, test: str) -> list[Figure]:
+        """The figures of a test's models of the class, measured in the same way."""
         there = self._models.get(key._replace(test=test, model=""), ())
-        return max(map(self._before.__getitem__, there), default=0)
-
-    def _has_alike(self, key: Key, test: str) -> bool:
-        """Whether a test has a model of the class, measured in the same way."""
-        there = self._models.get(key._replace(test=test, model=""), ())
-        return any(kind(other.model) == kind(key.model) for other in there)
+        return [self._before[other] for other in there if kind(other.model) == kind(key.model)]
 
 
 def _places(test: str) -> Iterator[tuple[int, object]]:
     name = _Name.of(test)
-    return ((index, common(name)) for index, (common, _) in enumerate(_SAME))
+    return ((index, common.of(name)) for index, common in enumerate(_COMMON))
 
 
 def _likeness(one: str, other: str) -> float:
@@ -199,7 +208,11 @@ def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[K
     models: dict[Key, list[str]] = {}
     for key in after:
         models.setdefault(key._replace(model=""), []).append(key.model)
-    found = {key: predecessors.of(key, models[key._replace(model="")]) for key in after if key not in before}
+    found = {
+        key: predecessors.of(key, figure, models[key._replace(model="")])
+        for key, figure in after.items()
+        if key not in before
+    }
     return {key: other for key, other in found.items() if other is not None}
 
 

@@ -147,9 +147,9 @@ def test_other_parameters_of_a_function_come_before_other_functions(suite: Suite
 KEY = Key("a/test_a.py::TestA::test_x[1]", "Net", "params")
 
 
-def found(figures: dict[Key, int], gone: list[str] | None = None, key: Key = KEY) -> Key | None:
+def found(figures: dict[Key, int], gone: list[str] | None = None, key: Key = KEY, figure: int = 0) -> Key | None:
     tests = [known.test for known in figures] if gone is None else gone
-    return Predecessors(figures, tests).of(key, [key.model])
+    return Predecessors(figures, tests).of(key, figure, [key.model])
 
 
 CLOSEST_FIRST = [
@@ -191,6 +191,14 @@ def test_of_several_that_have_as_much_in_common_it_is_the_most_similar_in_name(t
     assert found({KEY._replace(test=each): 1 for each in known}, key=KEY._replace(test=test)) == KEY._replace(test=name)
 
 
+@pytest.mark.parametrize(("figure", "name"), [(1, "test_act"), (9, "test_clone"), (5, "test_act")])
+def test_of_tests_of_other_names_it_is_the_one_in_which_as_much_was_measured(figure: int, name: str):
+    """Else that with the most similar name."""
+    known = {KEY._replace(test=f"a.py::{test}"): value for test, value in (("test_act", 1), ("test_clone", 9))}
+    key = KEY._replace(test="a.py::test_action")
+    assert found(known, key=key, figure=figure) == key._replace(test=f"a.py::{name}")
+
+
 def test_where_names_tell_nothing_it_is_that_in_which_most_was_measured():
     figures = {KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"): value for case, value in (("8", 1), ("64", 9))}
     for case in ("s", "b"):
@@ -230,4 +238,4 @@ def test_names_are_found_among_thousands():
     predecessors = Predecessors(figures, [key.test for key in figures])
     for key in figures:
         moved = key._replace(test=key.test.replace("old/", "new/"))
-        assert predecessors.of(moved, ["Net"]) == key
+        assert predecessors.of(moved, 0, ["Net"]) == key

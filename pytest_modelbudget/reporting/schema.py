@@ -113,7 +113,10 @@ def _verdict() -> Schema:
             },
             "source": _object({"text": TEXT, "location": TEXT, "direct": {"type": "boolean"}}),
         },
-        optional={"notes": {**_list(TEXT), "description": "what a reader must know to trust the figure"}},
+        optional={
+            "notes": {**_list(TEXT), "description": "what a reader must know to trust the figure"},
+            "known_as": {**TEXT, "description": "what of the baseline it is held to, under another name; else empty"},
+        },
     )
 
 
