@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pytest_modelbudget.baseline import Entry, Figure
 
@@ -40,6 +40,8 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
     """
     if len(before.keys() | after.keys()) < 2:
         return []
+    names = _rewrapped(before, after)
+    before = {path: before[name] for path, name in names.items()}
     gone = _roots(before, after)
     new = _roots(after, before)
     renamed = _renamed(gone, new, before, after)
@@ -69,7 +71,49 @@ def explain(before: Figures, after: Figures) -> list[ModuleChange]:
             explained[_parent(path)] += delta
     grew = after.get("", 0) >= before.get("", 0)
     changes.sort(key=lambda change: (-change.delta if grew else change.delta, change.path))
+    changes = [
+        change._replace(path=names[change.path])
+        if change.kind == "gone"
+        else change._replace(before=names.get(change.before, ""))
+        for change in changes
+    ]
     return [change for change in changes if change.delta or change.kind == "renamed"]
+
+
+def _rewrapped(before: Figures, after: Figures) -> dict[str, str]:
+    """The names of modules in wrappers that came around the model, or without those that went: new -> old."""
+    if wrapper := _wrapper(after, before):
+        around = dict.fromkeys(("", *_above(wrapper), wrapper), "")
+        return {**around, **{f"{wrapper}.{path}": path for path in before if path}}
+    if wrapper := _wrapper(before, after):
+        below = f"{wrapper}."
+        return {"": "", **{path.removeprefix(below): path for path in before if path.startswith(below)}}
+    return {path: path for path in before}
+
+
+def _wrapper(outer: Figures, inner: Figures) -> str:
+    """The one module of a model, or the only one of that, with most modules of another model; empty: there is none."""
+    modules = _names_below("", inner)
+    wrapper = ""
+    while modules and "" in inner and len(names := _names_below(wrapper, outer)) == 1:
+        wrapper = f"{wrapper}.{names.pop()}".lstrip(".")
+        if wrapper in modules:
+            return ""
+        if 2 * len(modules & _names_below(wrapper, outer)) > len(modules):
+            return wrapper
+    return ""
+
+
+def _names_below(parent: str, figures: Figures) -> set[str]:
+    """The names of the modules right below one."""
+    below = f"{parent}." if parent else ""
+    return {path[len(below) :].partition(".")[0] for path in figures if path and path.startswith(below)}
+
+
+def _above(path: str) -> Iterator[str]:
+    """The paths of the modules around one, without the model."""
+    parts = path.split(".")
+    return (".".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
 def compared(before: Entry, after: Entry, module: str = "") -> tuple[Figures, Figures]:

@@ -134,8 +134,8 @@ class Predecessors:
         more, whose place it may have taken.
 
         Args:
-            key: what was measured, and its figure.
-            figure: of that.
+            key: what was measured.
+            figure: what it came to.
             models: of its test, by their names.
         """
         test = self._test_of(key, figure)

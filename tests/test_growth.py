@@ -46,6 +46,28 @@ def test_what_is_gone():
     assert explain(BEFORE, after) == [ModuleChange("layer1", "gone", -40)]
 
 
+@pytest.mark.parametrize("wrappers", [("net",), ("net", "inner")])
+def test_what_a_wrapper_is_put_around_has_not_moved(wrappers: tuple[str, ...]):
+    plain = {"": 9, "model": 6, "model.layers": 6, "model.layers.0": 3, "model.layers.1": 3, "head": 3}
+    grown = {**plain, "": 12, "model": 9, "model.layers": 9, "model.layers.2": 3}
+
+    def wrapped(figures: dict[str, int]) -> dict[str, int]:
+        for wrapper in reversed(wrappers):
+            inside = {f"{wrapper}.{path}": figure for path, figure in figures.items() if path}
+            figures = {"": figures[""], wrapper: figures[""], **inside}
+        return figures
+
+    prefix = ".".join(wrappers)
+    assert explain(plain, wrapped(grown)) == [ModuleChange(f"{prefix}.model.layers.2", "new", 3)]
+    assert explain(wrapped(plain), grown) == [ModuleChange("model.layers.2", "new", 3)]
+    assert explain(plain, wrapped(plain)) == explain(wrapped(plain), plain) == []
+
+
+def test_another_model_is_no_wrapper():
+    changes = explain({"": 3, "a": 1, "b": 2}, {"": 9, "net": 9, "net.c": 9})
+    assert [(change.path, change.kind) for change in changes] == [("net", "new"), ("a", "gone"), ("b", "gone")]
+
+
 def test_what_is_renamed_explains_nothing():
     after = {path.replace("layer1", "blocks"): figure for path, figure in BEFORE.items()} | {"": 105, "head": 55}
     assert explain(BEFORE, after) == [
