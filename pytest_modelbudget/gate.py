@@ -20,6 +20,7 @@ from pytest_modelbudget.reporting.failure import failure_texts, unknown_text
 from pytest_modelbudget.result import body_failed, result_of, without_group
 from pytest_modelbudget.settings import command_for
 from pytest_modelbudget.subject import Subjects
+from pytest_modelbudget.subject_profiler import SubjectProfiler
 from pytest_modelbudget.verdict import Outcome, Verdict, judge, unjudged
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def judge_unobserved(item: pytest.Item, budget: Budget, settings: Settings) -> N
     """
     __tracebackhide__ = True
     subjects = Subjects(item, Observation(compute=False))
+    profiler = SubjectProfiler(subjects)
     verdicts: list[Verdict] = []
     for limit in budget.limits:
         if limit.source.everywhere:
@@ -95,7 +97,7 @@ def judge_unobserved(item: pytest.Item, budget: Budget, settings: Settings) -> N
         except SubjectError as error:
             verdicts.append(_without_figure(limit, "", error))
             continue
-        verdicts += _judge(limit, item, subjects, settings) if is_known else [_too_late(limit)]
+        verdicts += _judge(limit, profiler, settings) if is_known else [_too_late(limit)]
     settle(item, verdicts)
 
 
@@ -144,11 +146,12 @@ def judge_test(
     """
     __tracebackhide__ = True
     limits = list(limits)
-    subjects = Subjects(item, observation, runs_models=runs_models, limits=limits)
+    subjects = Subjects(item, observation)
+    profiler = SubjectProfiler(subjects, runs_models=runs_models, limits=limits)
     strays = (_STRAYS,) if observation.has_stray_contractions() else ()
     if settings.observe_all:
         result_of(item).calls += _overview(observation, subjects, settings, strays)
-    verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, item, subjects, settings)]
+    verdicts = [verdict for limit in limits for verdict in _judge_or_pass_over(limit, profiler, settings)]
     if raised:
         verdicts = [
             replace(verdict, outcome=Outcome.INCOMPLETE, reason="the block raised before anything was measured")
@@ -220,18 +223,18 @@ def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
         raise BudgetExceeded("\n\n".join(fatal))
 
 
-def _judge_or_pass_over(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settings) -> list[Verdict]:
+def _judge_or_pass_over(limit: Limit, profiler: SubjectProfiler, settings: Settings) -> list[Verdict]:
     """The verdicts on a limit; none on one that is set for every test where this one has nothing to measure."""
     if not limit.source.everywhere:
-        return _judge(limit, item, subjects, settings)
-    return [
-        verdict for verdict in _judge(limit, item, subjects, settings) if verdict.outcome is not Outcome.NOT_MEASURED
-    ]
+        return _judge(limit, profiler, settings)
+    return [verdict for verdict in _judge(limit, profiler, settings) if verdict.outcome is not Outcome.NOT_MEASURED]
 
 
-def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settings) -> list[Verdict]:
+def _judge(limit: Limit, profiler: SubjectProfiler, settings: Settings) -> list[Verdict]:
     if limit.value is None:
         return []
+    subjects = profiler.subjects
+    item = subjects.item
     if limit.per is Per.TEST and _is_hypothesis_test(item):
         return [Verdict(limit, Outcome.INVALID, "", reason=PER_TEST_OF_HYPOTHESIS)]
     try:
@@ -246,11 +249,11 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
 
         by_chance = _is_hypothesis_test(item)
         # How many models the examples build is chance, too: those of one name are one to the baseline.
-        models = _by_name(models) if by_chance else _numbered_by_size(models, subjects, settings)
+        models = _by_name(models) if by_chance else _numbered_by_size(models, profiler, settings)
         hold = against_baseline(item, settings, [name for name, _ in models], by_chance=by_chance)
     verdicts = []
     for name, alike in models:
-        verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, subjects, settings), settings, hold)
+        verdicts += judge_or_explain(limit, name, partial(_calls, limit, alike, profiler, settings), settings, hold)
     if (
         limit.relative and len(models) > 1 and limit.metric.source is not Source.STORAGE
     ):  # they need not be alive at once
@@ -260,12 +263,12 @@ def _judge(limit: Limit, item: pytest.Item, subjects: Subjects, settings: Settin
 
 
 def _numbered_by_size(
-    models: Iterable[tuple[str, list[Subject]]], subjects: Subjects, settings: Settings
+    models: Iterable[tuple[str, list[Subject]]], profiler: SubjectProfiler, settings: Settings
 ) -> list[tuple[str, list[Subject]]]:
     """Models told apart by number where names are equal, the largest first: the order of their calls may change."""
 
     def size(model: tuple[str, list[Subject]]) -> int:
-        return max(profile.params for profile, _ in subjects.state(model[1][0], flops_per_mac=settings.flops_per_mac))
+        return max(profile.params for profile, _ in profiler.state(model[1][0], flops_per_mac=settings.flops_per_mac))
 
     ranked = sorted(models, key=size, reverse=True)  # stable
     return list(zip(numbered([name for name, _ in ranked]), [alike for _, alike in ranked], strict=True))
@@ -278,16 +281,16 @@ def _by_name(models: Iterable[tuple[str, list[Subject]]]) -> list[tuple[str, lis
     return list(found.items())
 
 
-def _calls(limit: Limit, alike: Sequence[Subject], subjects: Subjects, settings: Settings) -> Calls:
+def _calls(limit: Limit, alike: Sequence[Subject], profiler: SubjectProfiler, settings: Settings) -> Calls:
     """The calls of one model, or of all that count as one."""
     if not limit.metric.needs_call:
-        return [call for subject in alike for call in subjects.state(subject, flops_per_mac=settings.flops_per_mac)]
+        return [call for subject in alike for call in profiler.state(subject, flops_per_mac=settings.flops_per_mac)]
 
     def calls(device: str, metric: Metric) -> Calls:
         return [
             call
             for subject in alike
-            for call in subjects.profiles(
+            for call in profiler.profiles(
                 subject,
                 flops_per_mac=settings.flops_per_mac,
                 attention=settings.attention,
