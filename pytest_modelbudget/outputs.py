@@ -89,6 +89,7 @@ class Outputs:
                 has_last_failed=self._config.pluginmanager.has_plugin("lfplugin"),
                 command=command_for(self._config),
                 misses_it=self._session.misses_baseline,
+                stand_ins=self._session.outgrown,
             )
             self.said += recording.lines
         if reports := self._reports():
@@ -96,7 +97,7 @@ class Outputs:
             from pytest_modelbudget.reporting.kinds import write_all
 
             report = document(
-                self._session.results, self._outcomes, settings, int(exitstatus), self._session.unmeasured, recording
+                self._session.results, self._outcomes, settings, int(exitstatus), self._session.complaints, recording
             )
             hook = self._config.hook.pytest_modelbudget_update_report
             try:

@@ -52,7 +52,7 @@ def against_baseline(
         versions=Versions(str(torch.__version__), pytest_modelbudget.__version__, platform.python_version()),
         update=settings.update,
         by_chance=by_chance,
-        known_as=lambda key, figure: _predecessors(item.config, entries).of(key, figure, models),
+        known_as=lambda key: _predecessors(item.config, entries).of(key, models),
     )
 
 

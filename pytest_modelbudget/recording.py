@@ -63,6 +63,7 @@ def record(
     has_last_failed: bool = True,
     command: str = "python -m pytest",
     misses_it: bool = False,
+    stand_ins: Collection[str] = (),
 ) -> Recording:
     """Hold what the tests measured against the baseline, and update it where the user asked for it.
 
@@ -75,12 +76,13 @@ def record(
         has_last_failed: whether pytest knows `--lf`, which its cache plugin brings.
         command: what runs the tests as this run did.
         misses_it: whether the run has complained already that there is no baseline.
+        stand_ins: the tests that passed, and are new and more than those in whose place they are.
     """
     measured, failed = (
         {
             key: entry
             for test, result in results.items()
-            if outcomes.get(test) == outcome
+            if ("failed" if test in stand_ins else outcomes.get(test)) == outcome
             for key, entry in map(baseline.of_row, result["entries"])
         }
         for outcome in ("passed", "failed")
@@ -97,7 +99,9 @@ def record(
         if any(verdict["outcome"] == "not comparable" for verdict in result["verdicts"])
     ]
     outgrown = {
-        key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
+        key: _grew_only(results[key.test]["verdicts"])
+        for key in failed
+        if key.test not in stand_ins and _outgrew(key, results[key.test]["verdicts"])
     }
     accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update"
 
@@ -105,7 +109,18 @@ def record(
         commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
         lost = _lost(entries, measured, results, outcomes, settings)
         recording = _recording(
-            entries, measured, failed, by_chance, lost, outgrown, outcomes, settings, incomplete, path, commands
+            entries,
+            measured,
+            failed,
+            by_chance,
+            lost,
+            outgrown,
+            outcomes,
+            settings,
+            incomplete,
+            path,
+            commands,
+            stand_ins,
         )
         if incomparable:
             why = "not comparable, since hypothesis decides what they measure (-v says more)"
@@ -141,14 +156,14 @@ def _recording(
     incomplete: str,
     path: Path,
     commands: _Commands,
+    stand_ins: Collection[str],
 ) -> Recording:
     gone = [] if incomplete else [*dict.fromkeys([*update.vanished(entries, measured, outcomes), *lost])]
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
     changes = update.changes(entries, measured, settings.update, gone=gone, not_lower=not_lower, by_chance=by_chance)
-    changes += [
-        change._replace(refused=_FAILED if change.needs in settings.update else change.refused)
-        for change in update.changes(entries, failed, ())
-    ]
+    for change in update.changes(entries, failed, ()):
+        refused = _STANDS_IN if change.key.test in stand_ins else _FAILED
+        changes.append(change._replace(refused=refused if change.needs in settings.update else change.refused))
     changes.sort(key=lambda change: change.key)
     stale = [change.key for change in changes if change.after is None and change.refused]
     nothing = _NOTHING if entries or measured or failed else _NOTHING_HELD if outcomes else _NOTHING_RAN
@@ -160,7 +175,8 @@ def _recording(
         and (entries[key].inputs != measured[key].inputs or entries[key].value > measured[key].value)
     ]
     aside = {*by_chance, *failed}
-    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, aside, nothing)]
+    open_ones = [change for change in changes if settings.update or change.key.test not in stand_ins]
+    told = [*_lines(open_ones, settings, path, incomplete, outgrown, commands, aside, nothing)]
     if chosen and not settings.update:
         why = "recorded for other examples of hypothesis, so they may have grown all the same"
         told.append(f"{why}: {_named(key.test for key in chosen)}")
@@ -172,6 +188,7 @@ def _recording(
 
 
 _FAILED = "the test failed"
+_STANDS_IN = "heavier than what they stand in for, needs --modelbudget-update=new,raise"
 _NOTHING = "nothing to change"
 _NOTHING_RAN = f"{_NOTHING}, since no test ran"
 _NOTHING_HELD = (

@@ -159,7 +159,7 @@ def judge_growth(
     versions: Versions,
     update: Collection[str] = (),
     by_chance: bool = False,
-    known_as: Callable[[Key, Figure], Key | None] = lambda *_: None,
+    known_as: Callable[[Key], Key | None] = lambda _: None,
 ) -> list[Verdict]:
     """Hold a relative limit against the calls of one model: as `judge`, with the bounds that the baseline gives.
 
@@ -193,7 +193,7 @@ def judge_growth(
             return [Verdict(limit, Outcome.INCOMPARABLE, model, reason=reason)]
     called = sum(count for profile, count in calls if profile.calls and not profile.is_outside)
     growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after), calls=called)
-    if before is None and limit.source.everywhere and (known_key := known_as(key, after.value)):
+    if before is None and limit.source.everywhere and (known_key := known_as(key)):
         old = entries[known_key]
         known = replace(growth, before=old, known_as=full_name(known_key, test))
         verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []

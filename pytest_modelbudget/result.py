@@ -146,6 +146,13 @@ def _verdict_row(verdict: Verdict, *, caught: bool) -> dict[str, Any]:
     }
 
 
+def regrown(row: dict[str, Any], verdict: Verdict) -> None:
+    """Have the row of a verdict say what is known of its growth now that the run is over."""
+    made = _verdict_row(verdict, caught=False)
+    names = ("outcome", "failed", "measured", "limit", "bound", "used", "growth", "known_as", "baseline")
+    row.update({name: made[name] for name in names})
+
+
 def _growth(verdict: Verdict) -> str | None:
     """`+3.9 %` or `unchanged`; None of limits that are not relative, and where there is nothing to compare with."""
     growth = verdict.growth

@@ -5,6 +5,7 @@ Imported as soon as a test has a budget: standard library and pytest only.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_modelbudget.errors import BudgetExceeded
 from pytest_modelbudget.nodes import is_marked
 from pytest_modelbudget.result import result_of, share, shorten, take_result, without_group
 from pytest_modelbudget.settings import command_for, in_ci, is_full_run, settings_key, tables_key
+from pytest_modelbudget.vanished import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -42,16 +44,19 @@ class Session:
 
     Attributes:
         results: what is known of each test, by node id (without the group that xdist appends).
-        unmeasured: what to say about limits for many tests that measured none of them.
+        complaints: what fails the run although no test did: limits for many tests that measured none of them, growth
+            under new names.
         misses_baseline: whether it says there that the baseline does not exist.
+        outgrown: the new tests that are more than those in whose place they are.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, tables: Sequence[Table]) -> None:
         self._config = config
         self._settings = settings
         self._tables = tables
-        self.unmeasured: list[str] = []
+        self.complaints: list[str] = []
         self.misses_baseline = False
+        self.outgrown: set[str] = set()
         self.results: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, Any] = {}
         self._sent: set[str] | None = set() if hasattr(config, "workerinput") else None
@@ -114,12 +119,13 @@ class Session:
         # A run that was stopped has raised, and has not seen all tests.
         if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
             is_full = is_full_run(session.config)
-            self.unmeasured = self._unmeasured_sources() if is_full else []
+            self.complaints = self._unmeasured_sources() if is_full else []
+            self.complaints += self._outgrown()
             if complaint := self._missing_baseline(is_full):
                 self.misses_baseline = True
-                self.unmeasured.append(complaint)
+                self.complaints.append(complaint)
             # Not raised: the tests have run and passed, it is the run that fails.
-            session.testsfailed += len(self.unmeasured)
+            session.testsfailed += len(self.complaints)
         return result
 
     def _unmeasured_sources(self) -> list[str]:
@@ -136,6 +142,22 @@ class Session:
             for (text, location), tests in measured.items()
             if not any(tests)
         ]
+
+    def _outgrown(self) -> list[str]:
+        """What new tests have more than those in whose place they are, which is known once all is measured."""
+        collected = self._config.pluginmanager.get_plugin(PLUGIN)
+        if collected is None or not collected.known_gone:
+            return []
+        from pytest_modelbudget.baseline import BaselineError, load
+        from pytest_modelbudget.stand_ins import complaints, hold
+
+        try:
+            entries = load(self._config.rootpath / self._settings.baseline)
+        except (BaselineError, OSError):
+            return []  # to be said where it is recorded
+        verdicts = hold(self.results, entries, collected.known_gone, self._settings)
+        self.outgrown = {verdict.growth.key.test for verdict in verdicts if verdict.growth is not None}
+        return complaints(verdicts, partial(command_for, self._config))
 
     def _missing_baseline(self, is_full: bool) -> str:
         """That there is nothing to hold the suite's growth against; empty where there is, or somebody watches."""
@@ -167,7 +189,7 @@ class Session:
         terminal.write(
             terminalreporter,
             dict(sorted(self.results.items())),
-            self.unmeasured,
+            self.complaints,
             self._verbosity,
             observed=self._settings.observe_all and self._verbosity >= self._quietest,
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
 
 from pytest_modelbudget.result import without_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    import pytest
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from pytest_modelbudget.baseline import Figure, Key
 
@@ -23,11 +23,16 @@ _MANY = 100
 class Collected:
     """Remembers every test that was collected, whatever is deselected later.
 
-    A plugin, registered where the growth of whole suites is limited: workers of pytest-xdist collect everything, too.
+    A plugin, registered where the growth of whole suites is limited. Workers of pytest-xdist collect everything, and
+    tell the controlling process, which collects nothing.
+
+    Attributes:
+        known_gone: the tests that were found to be gone.
     """
 
     def __init__(self) -> None:
         self._ids: list[str] = []
+        self.known_gone: set[str] = set()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         self._ids.append(item.nodeid)
@@ -53,7 +58,17 @@ class Collected:
             file = _Name.of(test).file
             if file in whole or not files.setdefault(file, (config.rootpath / file).exists()):
                 gone.add(test)
+        self.known_gone |= gone
         return gone
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["modelbudget_gone"] = sorted(self.known_gone)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.known_gone.update(getattr(node, "workeroutput", {}).get("modelbudget_gone", ()))
 
 
 class _Name(NamedTuple):
@@ -78,13 +93,11 @@ class _Common(NamedTuple):
 
     Attributes:
         of: what it is.
-        is_enough: whether that makes them one; else one of its models must be of the same class, too.
-        names_it: whether their names are of one function; else it is rather the one in which as much was measured.
+        is_enough: whether that makes them one; else it takes a model of the same class, and what all tests measured.
     """
 
     of: Callable[[_Name], object]
     is_enough: bool = False
-    names_it: bool = True
 
 
 def _nothing(_: _Name) -> None:
@@ -100,14 +113,14 @@ _COMMON = (
     _Common(lambda it: it.name),  # anywhere: `test_forward` stands in many files
     _Common(lambda it: it.case),
     _Common(lambda it: it.function),
-    _Common(lambda it: it.file, names_it=False),
-    _Common(_nothing, names_it=False),
+    _Common(lambda it: it.file),
+    _Common(_nothing),
 )
 """The closest first."""
 
 
 class Predecessors:
-    """The entries that what has a new name is to be held against.
+    """The entries that what has a new name is to be held against, where names alone tell.
 
     Args:
         before: what is known by the old names, each with its figure.
@@ -122,11 +135,11 @@ class Predecessors:
             self._models.setdefault(key._replace(model=""), []).append(key)
         self._gone: dict[object, list[str]] = {}
         for test in sorted(gone):
-            for place in _places(test):
+            for place in _places(test, is_enough=True):
                 self._gone.setdefault(place, []).append(test)
-        self._found: dict[tuple[Key, Figure | None], str | None] = {}
+        self._found: dict[str, str | None] = {}
 
-    def of(self, key: Key, figure: Figure, models: Iterable[str]) -> Key | None:
+    def of(self, key: Key, models: Iterable[str]) -> Key | None:
         """The entry of what is not known by its name; None where it is new.
 
         In its test, or in the one in whose place that came, it is the one of the same name; else the largest of its
@@ -135,10 +148,9 @@ class Predecessors:
 
         Args:
             key: what was measured.
-            figure: what it came to.
             models: of its test, by their names.
         """
-        test = self._test_of(key, figure)
+        test = self._test_of(key)
         if test is None:
             return None
         key = key._replace(test=test)
@@ -159,39 +171,106 @@ class Predecessors:
         there = self._models.get(key._replace(model=""), [])
         return [other for other in there if other.model not in names and kind(other.model) not in kinds]
 
-    def _test_of(self, key: Key, figure: Figure | None = None) -> str | None:
+    def _test_of(self, key: Key) -> str | None:
         """The test by the name under which it is known; None where it is new."""
-        if key.test in self._tests:
-            return key.test
-        asked = key._replace(model=kind(key.model)), figure
-        if asked not in self._found:
-            self._found[asked] = self._vanished(*asked)
-        return self._found[asked]
-
-    def _vanished(self, key: Key, figure: Figure | None) -> str | None:
-        """Of the vanished tests that have most in common with a new one, that with the most similar name.
-
-        Where names tell nothing, that in which most was measured.
-        """
-        for place, common in zip(_places(key.test), _COMMON, strict=True):
-            tests = [test for test in self._gone.get(place, ()) if common.is_enough or self._alike(key, test)]
-            if len(tests) > 1 and not common.names_it:
-                tests = [test for test in tests if figure in self._alike(key, test)] or tests
-            if tests:
-                return max(
-                    tests[:_MANY], key=lambda test: (_likeness(key.test, test), max(self._alike(key, test), default=0))
-                )
-        return None
-
-    def _alike(self, key: Key, test: str) -> list[Figure]:
-        """The figures of a test's models of the class, measured in the same way."""
-        there = self._models.get(key._replace(test=test, model=""), ())
-        return [self._before[other] for other in there if kind(other.model) == kind(key.model)]
+        test = key.test
+        if test in self._tests:
+            return test
+        if test not in self._found:
+            places = (self._gone.get(place) for place in _places(test, is_enough=True))
+            there = next(filter(None, places), [])
+            self._found[test] = max(there[:_MANY], key=lambda other: _likeness(test, other), default=None)
+        return self._found[test]
 
 
-def _places(test: str) -> Iterator[tuple[int, object]]:
+class _Model(NamedTuple):
+    """A model of a test."""
+
+    test: str
+    name: str
+
+
+_Figures = dict[tuple[str, str, str], "Figure"]
+"""What was measured of a model, by metric, per and device."""
+
+
+def stand_ins(
+    before: Mapping[Key, Figure], gone: Container[str], new: Mapping[Key, Figure], taken: Iterable[Key] = ()
+) -> dict[Key, Key]:
+    """New key -> old key, of models of new tests whose names do not tell which vanished tests they came from.
+
+    Only models of one class stand in for each other. Those of which all figures are the same do first, one to one: such
+    a test has a new name and nothing else. What is left of the new ones is held to that of the vanished ones that has
+    most in common with it, several perhaps to one; where names tell nothing, to the largest.
+
+    Args:
+        before: what is known by the old names, each with its figure.
+        gone: the tests that there are no more.
+        new: what was measured in the new tests.
+        taken: the old keys whose new names are known.
+    """
+    spent = {_Model(key.test, key.model) for key in taken}
+    old = {model: row for model, row in _by_model(before).items() if model.test in gone and model not in spent}
+    left = _by_model(new)
+    found = _unchanged(old, left)
+    for model in found.values():
+        del old[model]
+    there: dict[object, list[_Model]] = {}
+    for model in sorted(old):
+        for place in _places(model.test):
+            there.setdefault((place, kind(model.name)), []).append(model)
+    for model in left.keys() - found.keys():
+        alike = (there.get((place, kind(model.name))) for place in _places(model.test))
+        if candidates := next(filter(None, alike), [])[:_MANY]:
+            ranked = [(_likeness(model.test, other.test), max(old[other].values()), other) for other in candidates]
+            found[model] = max(ranked)[2]
+    pairs = {key: found.get(_Model(key.test, key.model)) for key in new}
+    keys = {key: key._replace(test=model.test, model=model.name) for key, model in pairs.items() if model is not None}
+    return {key: other for key, other in keys.items() if other in before}
+
+
+def _unchanged(old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures]) -> dict[_Model, _Model]:
+    """New model -> old one of the same class and figures, one to one, those first that have most in common."""
+    known, measured = ({what for row in side.values() for what in row} for side in (old, new))
+    common = sorted(known & measured)
+    groups: dict[object, tuple[list[_Model], list[_Model]]] = {}
+    for index, side in enumerate((old, new)):
+        for model in sorted(side):
+            figures = tuple([side[model].get(what) for what in common])
+            if any(figure is not None for figure in figures):
+                groups.setdefault((kind(model.name), figures), ([], []))[index].append(model)
+    found: dict[_Model, _Model] = {}
+    for olds, news in groups.values():
+        if len(olds) * len(news) > _MANY**2:  # too many to compare their names, and any of them is as good
+            found.update(zip(news, olds, strict=False))
+            continue
+        pairs = sorted([(_distance(one.test, other.test), one, other) for one in news for other in olds])
+        spent: set[_Model] = set()
+        for _, one, other in pairs:
+            if one not in found and other not in spent:
+                found[one] = other
+                spent.add(other)
+    return found
+
+
+def _by_model(figures: Mapping[Key, Figure]) -> dict[_Model, _Figures]:
+    found: dict[_Model, _Figures] = {}
+    for key, figure in figures.items():
+        found.setdefault(_Model(key.test, key.model), {})[key.metric, key.per, key.device] = figure
+    return found
+
+
+def _places(test: str, *, is_enough: bool = False) -> Iterator[tuple[int, object]]:
+    """What a test may have in common with another one; with `is_enough` what makes them one."""
     name = _Name.of(test)
-    return ((index, common.of(name)) for index, common in enumerate(_COMMON))
+    return ((index, common.of(name)) for index, common in enumerate(_COMMON) if common.is_enough or not is_enough)
+
+
+def _distance(one: str, other: str) -> tuple[int, float]:
+    """How little two tests have in common, and their names."""
+    first, second = _Name.of(one), _Name.of(other)
+    closest = next(index for index, common in enumerate(_COMMON) if common.of(first) == common.of(second))
+    return closest, -_likeness(one, other)
 
 
 def _likeness(one: str, other: str) -> float:
@@ -203,17 +282,16 @@ def _likeness(one: str, other: str) -> float:
 
 def renamed(before: Mapping[Key, Figure], after: Mapping[Key, Figure]) -> dict[Key, Key]:
     """New key -> old key, of what one of two whole runs does not know and may have been known by another name."""
-    tests = {key.test for key in after}
-    predecessors = Predecessors(before, {key.test for key in before} - tests)
+    known, tests = ({key.test for key in side} for side in (before, after))
+    gone = known - tests
+    predecessors = Predecessors(before, gone)
     models: dict[Key, list[str]] = {}
     for key in after:
         models.setdefault(key._replace(model=""), []).append(key.model)
-    found = {
-        key: predecessors.of(key, figure, models[key._replace(model="")])
-        for key, figure in after.items()
-        if key not in before
-    }
-    return {key: other for key, other in found.items() if other is not None}
+    new = [key for key in after if key not in before]
+    found = {key: other for key in new if (other := predecessors.of(key, models[key._replace(model="")])) is not None}
+    left = {key: after[key] for key in new if key not in found and key.test not in known}
+    return {**stand_ins(before, gone, left, found.values()), **found}
 
 
 def kind(model: str) -> str:

@@ -125,8 +125,11 @@ class Run:
         return [(verdict["model"], verdict["measured"]) for verdict in self.verdicts(name)]
 
     def outcome_of_limit(self, name: str) -> str:
-        (verdict,) = self.verdicts(name)
-        return verdict["outcome"]
+        (outcome,) = self.outcome_of_limits(name)
+        return outcome
+
+    def outcome_of_limits(self, name: str) -> list[str]:
+        return [verdict["outcome"] for verdict in self.verdicts(name)]
 
 
 def _name(nodeid: str) -> str:

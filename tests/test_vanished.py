@@ -8,12 +8,14 @@ import pytest
 
 import pytest_modelbudget.recording  # noqa: F401 - kept between runs, as those of suite.py are
 from pytest_modelbudget.baseline import Key
-from pytest_modelbudget.vanished import Predecessors
+from pytest_modelbudget.vanished import Predecessors, stand_ins
 from tests.suite import OFF
 from tests.test_story import said
 
 if TYPE_CHECKING:
-    from tests.suite import Suite
+    from collections.abc import Callable
+
+    from tests.suite import Run, Suite
 
 GATE = ("--modelbudget", "--modelbudget-max-growth=1%")
 
@@ -28,27 +30,87 @@ def not_in_ci(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
 
 
+def complaints(run: Run) -> list[str]:
+    """What the run says that fails it although no test did."""
+    return [line.removeprefix("ERROR ") for line in run.lines if line.startswith("ERROR ")]
+
+
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
 def test_a_renamed_test_is_held_to_what_it_was(suite: Suite, workers: tuple[str, ...]):
     suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
-    assert suite(source("test_new", 4), *GATE, *workers).outcomes == {"test_new": "passed"}
+    run = suite(source("test_new", 4), *GATE, *workers)
+    assert (run.result.ret, complaints(run)) == (0, [])
     run = suite(source("test_new", 40), *GATE, *workers)
-    assert run.headline("test_new") == (
-        "max_growth: Linear, recorded as Linear of test_it.py::test_old: params 200, was 20 (+900.0 % > 1%)"
-    )
-    assert "test_it.py::test_new --modelbudget --modelbudget-max-growth=1% --modelbudget-update=new,raise" in (
-        run.failure("test_new")
-    )
+    assert run.outcomes == {"test_new": "passed"}
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert complaints(run) == [
+        "test_it.py::test_new is new, and more than what is gone: Linear, recorded as Linear of test_it.py::test_old: "
+        "params 200, was 20 (+900.0 % > 1%); flops 320 FLOPs, was 32 FLOPs (+900.0 % > 1%) for 1x4: make the model "
+        "lighter, or accept it: python -m pytest test_it.py::test_new --modelbudget --modelbudget-max-growth=1% "
+        "--modelbudget-update=new,raise"
+    ]
+    assert [(row["metric"], row["outcome"], row["failed"], row["growth"]) for row in run.verdicts("test_new")] == [
+        ("params", "exceeded", True, "+900.0 %"),
+        ("flops", "exceeded", True, "+900.0 %"),
+    ]
+    assert said(run) == []  # above all that, and not that it may be added
 
 
 def test_growth_of_a_renamed_test_is_accepted_with_it(suite: Suite):
     suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
     new = source("test_new", 40)
-    assert suite(new, *GATE, "--modelbudget-update=new").outcomes == {"test_new": "failed"}
-    assert suite(new, *GATE, "--modelbudget-update=new,raise").outcomes == {"test_new": "passed"}
+    run = suite(new, *GATE, "--modelbudget-update=new")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert said(run)[:2] == [
+        "modelbudget-baseline.json: nothing to change",
+        "not changed, heavier than what they stand in for, needs --modelbudget-update=new,raise: 2 entries",
+    ]
+    run = suite(new, *GATE, "--modelbudget-update=new,raise")
+    assert (run.result.ret, run.outcome_of_limits("test_new")) == (0, ["accepted", "accepted"])
     run = suite(new, *GATE)
-    assert run.outcomes == {"test_new": "passed"}
+    assert run.result.ret == 0
     assert said(run)[0].startswith("stale")
+
+
+def test_a_new_test_beside_a_renamed_one_is_new(suite: Suite):
+    """It is heavier, runs first, and has the more similar name: the other measures what the vanished one did."""
+    suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
+    run = suite(f"{source('test_older', 40)}\n{source('test_renamed', 4)}", *GATE)
+    assert (run.result.ret, complaints(run)) == (0, [])
+    assert [row["known_as"] for row in run.verdicts("test_older")] == ["", ""]
+    assert {row["known_as"] for row in run.verdicts("test_renamed")} == {"Linear of test_it.py::test_old"}
+    assert any("test_it.py::test_older Linear" in line for line in said(run))
+
+
+def test_many_that_have_grown_are_told_in_few_lines(suite: Suite):
+    def parametrized(name: str, width: int) -> str:
+        return source("test_it", width, mark=f"@pytest.mark.parametrize('n', ['{name}%d' % n for n in range(7)])")
+
+    suite(parametrized("a", 4).replace("test_it()", "test_it(n)"), *GATE, "--modelbudget-update=new")
+    run = suite(parametrized("b", 40).replace("test_it()", "test_it(n)"), *GATE)
+    *first, last = complaints(run)
+    assert [line.partition(" is new")[0] for line in first] == [f"test_it.py::test_it[b{n}]" for n in range(5)]
+    assert last == (
+        "2 more new tests outgrew what is gone, too; to accept all: python -m pytest --modelbudget "
+        "--modelbudget-max-growth=1% --modelbudget-update=new,raise"
+    )
+
+
+def test_the_layers_that_grew_are_named(suite: Suite):
+    """A Linear(8, n) has 8 * n + n parameters: 18, then 36."""
+    net = "def {}(): nn.Sequential(nn.Linear(4, 8), nn.Linear(8, {}))(batch(1))"
+    suite(net.format("test_old", 2), *GATE, "--modelbudget-update=new")
+    (complaint,) = complaints(suite(net.format("test_new", 4), *GATE))
+    assert (
+        "params 76, was 58 (+31.0 % > 1%), 1 +18; flops 128 FLOPs, was 96 FLOPs (+33.3 % > 1%) for 1x4, 1 +32 FLOPs:"
+        in (complaint)
+    )
+
+
+def test_a_baseline_that_broke_during_the_run_is_said(suite: Suite):
+    suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
+    spoil = "; open('modelbudget-baseline.json', 'w').write('{')"
+    assert "no JSON" in "".join(complaints(suite(source("test_new", 40) + spoil, *GATE)))
 
 
 def test_a_test_that_was_moved_to_another_file_is_held_to_what_it_was(suite: Suite):
@@ -58,7 +120,7 @@ def test_a_test_that_was_moved_to_another_file_is_held_to_what_it_was(suite: Sui
     suite.pytester.path.joinpath("test_moved.py").write_text(text)
     result = suite.pytester.runpytest(*OFF, *GATE, "test_moved.py")
     result.stdout.fnmatch_lines(
-        ["*max_growth: Linear, recorded as Linear of test_it.py::test_it: params 200, was 20 (+900.0 % > 1%)"]
+        ["ERROR *Linear, recorded as Linear of test_it.py::test_it: params 200, was 20 (+900.0 % > 1%)*"]
     )
 
 
@@ -68,10 +130,23 @@ class Net(nn.Linear): pass
 def {}(): Net(4, 100)(batch(1)); Net(4, {})(batch(1))
 """
     suite(pair.format("test_old", 4), *GATE, "--modelbudget-update=new")
-    assert suite(pair.format("test_new", 4), *GATE).outcomes == {"test_new": "passed"}
-    run = suite(pair.format("test_new", 40), *GATE)
-    assert run.headline("test_new") == (
-        "max_growth: Net #2, recorded as Net #2 of test_it.py::test_old: params 200, was 20 (+900.0 % > 1%)"
+    assert complaints(suite(pair.format("test_new", 4), *GATE)) == []
+    (complaint,) = complaints(suite(pair.format("test_new", 40), *GATE))
+    assert "Net #2, recorded as Net #2 of test_it.py::test_old: params 200, was 20 (+900.0 % > 1%)" in complaint
+
+
+def test_moved_into_a_folder_the_test_itself_fails(suite: Suite):
+    """Its name leaves no doubt, so that nobody has to wait for the others."""
+    suite(source("test_it", 4), *GATE, "--modelbudget-update=new")
+    folder = suite.pytester.mkdir("unit")
+    old = suite.pytester.path / "test_it.py"
+    folder.joinpath("test_it.py").write_text(old.read_text().replace("4, 4", "4, 40"))
+    old.unlink()
+    suite.pytester.syspathinsert()
+    result = suite.pytester.runpytest(*OFF, *GATE, "unit")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*max_growth: Linear, recorded as Linear of test_it.py::test_it: params 200, was 20 (+900.0 % > 1%)"]
     )
 
 
@@ -123,14 +198,14 @@ def test_another_test_is_new(suite: Suite, new: str):
     suite.pytester.makeini("[pytest]\nmarkers = slow")
     suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
     run = suite(new, *GATE, "-m", "not slow")
-    assert run.outcomes["test_new"] == "passed"
+    assert (run.outcomes["test_new"], run.result.ret) == ("passed", 0)
     assert any("test_it.py::test_new" in line for line in said(run))
 
 
 def test_a_test_of_a_file_of_which_only_part_runs_is_new(suite: Suite):
     suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
     run = suite(source("test_new", 40), *GATE, "test_it.py::test_new")
-    assert run.outcomes == {"test_new": "passed"}
+    assert (run.outcomes, run.result.ret) == ({"test_new": "passed"}, 0)
 
 
 def test_other_parameters_of_a_function_come_before_other_functions(suite: Suite):
@@ -139,17 +214,21 @@ def test_other_parameters_of_a_function_come_before_other_functions(suite: Suite
         return test + "\ndef test_large{}(): nn.Linear(4, 99)(batch(1))".format("" if width == 4 else "r")
 
     suite(parametrized(4), *GATE, "--modelbudget-update=new")
-    run = suite(parametrized(40), *GATE)
-    assert run.outcomes == {"test_it[w40]": "failed", "test_larger": "passed"}
-    assert "recorded as Linear of test_it.py::test_it[w4]: params 200, was 20" in run.failure("test_it[w40]")
+    (complaint,) = complaints(suite(parametrized(40), *GATE))
+    assert complaint.startswith("test_it.py::test_it[w40] is new")
+    assert "recorded as Linear of test_it.py::test_it[w4]: params 200, was 20" in complaint
 
 
 KEY = Key("a/test_a.py::TestA::test_x[1]", "Net", "params")
 
 
-def found(figures: dict[Key, int], gone: list[str] | None = None, key: Key = KEY, figure: int = 0) -> Key | None:
-    tests = [known.test for known in figures] if gone is None else gone
-    return Predecessors(figures, tests).of(key, figure, [key.model])
+def stands_in(figures: dict[Key, int], gone: list[str] | None = None, key: Key = KEY, figure: int = 0) -> Key | None:
+    """What a test is found to stand in for at the end, alone among new ones."""
+    return stand_ins(figures, [known.test for known in figures] if gone is None else gone, {key: figure}).get(key)
+
+
+def found_at_once(figures: dict[Key, int], key: Key = KEY) -> Key | None:
+    return Predecessors(figures, [known.test for known in figures]).of(key, [key.model])
 
 
 CLOSEST_FIRST = [
@@ -169,12 +248,14 @@ CLOSEST_FIRST = [
 @pytest.mark.parametrize("index", range(len(CLOSEST_FIRST)))
 def test_the_vanished_test_that_has_most_in_common_is_the_predecessor(index: int):
     left = CLOSEST_FIRST[index:]
-    assert found({KEY._replace(test=test): 1 for test in reversed(left)}) == KEY._replace(test=left[0])
+    figures = {KEY._replace(test=test): 1 for test in reversed(left)}
+    assert stands_in(figures) == KEY._replace(test=left[0])
+    assert found_at_once(figures) == (KEY._replace(test=left[0]) if index < 3 else None)
 
 
 def test_without_a_vanished_test_there_is_no_predecessor():
-    assert found({}) is None
-    assert found({KEY._replace(test=CLOSEST_FIRST[0]): 1}, gone=[]) is None
+    assert stands_in({}) is None
+    assert stands_in({KEY._replace(test=CLOSEST_FIRST[0]): 1}, gone=[]) is None
 
 
 @pytest.mark.parametrize(
@@ -188,33 +269,77 @@ def test_without_a_vanished_test_there_is_no_predecessor():
 )
 def test_of_several_that_have_as_much_in_common_it_is_the_most_similar_in_name(test: str, name: str):
     known = ["test_it.py::test_f[8]", "test_it.py::test_f[16]", "test_it.py::test_large", "test_it.py::test_small"]
-    assert found({KEY._replace(test=each): 1 for each in known}, key=KEY._replace(test=test)) == KEY._replace(test=name)
+    figures = {KEY._replace(test=each): 1 for each in known}
+    assert stands_in(figures, key=KEY._replace(test=test)) == KEY._replace(test=name)
 
 
-@pytest.mark.parametrize(("figure", "name"), [(1, "test_act"), (9, "test_clone"), (5, "test_act")])
-def test_of_tests_of_other_names_it_is_the_one_in_which_as_much_was_measured(figure: int, name: str):
-    """Else that with the most similar name."""
-    known = {KEY._replace(test=f"a.py::{test}"): value for test, value in (("test_act", 1), ("test_clone", 9))}
-    key = KEY._replace(test="a.py::test_action")
-    assert found(known, key=key, figure=figure) == key._replace(test=f"a.py::{name}")
+def pairs(before: dict[str, int], after: dict[str, int], *, taken: str = "") -> dict[str, str]:
+    """Old names by new ones, of tests of one file."""
+    old, new = ({KEY._replace(test=f"a.py::{test}"): it for test, it in side.items()} for side in (before, after))
+    spent = [key for key in old if key.test == f"a.py::{taken}"]
+    found = stand_ins(old, {key.test for key in old}, new, spent)
+    return {key.test[6:]: other.test[6:] for key, other in found.items()}
+
+
+def test_what_measures_as_much_comes_first_whatever_its_name():
+    assert pairs({"act": 1, "clone": 9}, {"action": 9}) == {"action": "clone"}
+    assert pairs({"act": 1, "clone": 9}, {"action": 5}) == {"action": "act"}
+
+
+def test_what_is_unchanged_under_a_new_name_is_no_measure_for_others():
+    assert pairs({"old": 1}, {"older": 7, "renamed": 1}) == {"renamed": "old"}
+
+
+def test_of_those_that_are_unchanged_names_decide():
+    assert pairs({"large": 9, "small": 9}, {"larger": 9, "smaller": 9}) == {"larger": "large", "smaller": "small"}
+    # The small one has doubled, and is as large as the large one was.
+    assert pairs({"large": 8, "small": 4}, {"larger": 8, "smaller": 8}) == {"larger": "large", "smaller": "small"}
+
+
+def test_what_is_not_unchanged_may_be_held_to_one_together():
+    assert pairs({"old": 1}, {"part_one": 3, "part_two": 4}) == {"part_one": "old", "part_two": "old"}
+
+
+def test_what_has_found_its_new_name_is_no_measure_for_others():
+    assert pairs({"old": 1}, {"other": 1}, taken="old") == {}
+
+
+def test_all_figures_must_be_the_same():
+    old = {KEY._replace(metric=metric): 4 for metric in ("params", "flops")}
+    test = "a/test_a.py::test_z"
+    twin = {key._replace(test=f"{test}[twin]"): 4 for key in old}
+    other = {key._replace(test=f"{test}[1]"): 4 if key.metric == "params" else 5 for key in old}
+    found = stand_ins(old, {KEY.test}, {**other, **twin})
+    assert {key.test for key in found} == {f"{test}[twin]"}
+    assert {key.metric for key in found} == {"params", "flops"}
+
+
+def test_what_only_one_side_measured_says_nothing():
+    """As where the gate has another metric since."""
+    memory = KEY._replace(metric="memory")
+    old = {KEY: 4}
+    new = KEY._replace(test="a/test_a.py::test_z")
+    assert stand_ins(old, {KEY.test}, {new: 4, memory._replace(test=new.test): 99}) == {new: KEY}
 
 
 def test_where_names_tell_nothing_it_is_that_in_which_most_was_measured():
     figures = {KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"): value for case, value in (("8", 1), ("64", 9))}
     for case in ("s", "b"):
-        predecessor = found(figures, key=KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"))
+        predecessor = stands_in(figures, key=KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"))
         assert predecessor == KEY._replace(test="a/test_a.py::TestA::test_x[64]")
 
 
 @pytest.mark.parametrize("change", [{"metric": "flops"}, {"per": "test"}, {"device": "cuda"}])
 def test_what_measures_something_else_is_no_predecessor(change: dict[str, str]):
-    assert found({KEY._replace(test=CLOSEST_FIRST[0], **change): 1}) is None
+    assert stands_in({KEY._replace(test=CLOSEST_FIRST[3], **change): 1}) is None
+    assert found_at_once({KEY._replace(test=CLOSEST_FIRST[0], **change): 1}) is None
 
 
-@pytest.mark.parametrize(("index", "is_held"), [*enumerate([True] * 3 + [False] * 7)])
-def test_another_class_is_held_to_the_same_test_elsewhere(index: int, is_held: bool):
+@pytest.mark.parametrize("index", range(len(CLOSEST_FIRST)))
+def test_another_class_is_held_to_the_same_test_elsewhere(index: int):
     other = KEY._replace(test=CLOSEST_FIRST[index], model="Other")
-    assert found({other: 1}) == (other if is_held else None)
+    assert found_at_once({other: 1}) == (other if index < 3 else None)
+    assert stands_in({other: 1}) is None
 
 
 @pytest.mark.parametrize(
@@ -229,7 +354,13 @@ def test_another_class_is_held_to_the_same_test_elsewhere(index: int, is_held: b
 def test_models_are_told_apart_in_the_vanished_test_as_in_any(model: str, expected: str):
     there = KEY._replace(test=CLOSEST_FIRST[0])
     figures = {there._replace(model="teacher (Net)"): 9, there._replace(model="student (Net)"): 2}
-    assert found(figures, key=KEY._replace(model=model)) == there._replace(model=expected)
+    assert found_at_once(figures, key=KEY._replace(model=model)) == there._replace(model=expected)
+
+
+def test_models_of_merged_tests_stand_in_for_those_of_each():
+    old = {KEY._replace(test="a.py::test_encoder", model="Encoder"): 4, KEY._replace(test="a.py::test_decoder"): 5}
+    new = {KEY._replace(test="a.py::test_both", model=model): 9 for model in ("Encoder", "Net")}
+    assert stand_ins(old, {key.test for key in old}, new) == dict(zip(new, old, strict=True))
 
 
 def test_names_are_found_among_thousands():
@@ -238,4 +369,15 @@ def test_names_are_found_among_thousands():
     predecessors = Predecessors(figures, [key.test for key in figures])
     for key in figures:
         moved = key._replace(test=key.test.replace("old/", "new/"))
-        assert predecessors.of(moved, 0, ["Net"]) == key
+        assert predecessors.of(moved, ["Net"]) == key
+
+
+@pytest.mark.parametrize("figure", [lambda n: n, lambda n: n % 5, lambda n: 1])
+def test_thousands_of_new_names_find_what_they_were(figure: Callable[[int], int]):
+    """One to one, in time: all ids of all tests are others."""
+    old = {KEY._replace(test=f"test_{n % 50}.py::test_forward[a{n}]"): figure(n) for n in range(5000)}
+    new = {KEY._replace(test=f"test_{n % 50}.py::test_forward[b{n}]"): figure(n) for n in range(5000)}
+    found = stand_ins(old, {key.test for key in old}, new)
+    assert found.keys() == new.keys()
+    assert set(found.values()) == old.keys()
+    assert all(old[other] == new[key] for key, other in found.items())

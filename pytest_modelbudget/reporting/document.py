@@ -29,7 +29,7 @@ def document(
     outcomes: Mapping[str, str],
     settings: Settings,
     exit_status: int,
-    unmeasured: Sequence[str],
+    complaints: Sequence[str],
     recording: Recording | None,
 ) -> dict[str, Any]:
     """A run as JSON-able primitives, sorted and without times: equal runs give equal documents.
@@ -39,7 +39,7 @@ def document(
         outcomes: of each test: `passed`, `failed`, `skipped` or `xfailed`.
         settings: of the run.
         exit_status: pytest's.
-        unmeasured: complaints about limits for many tests that measured none of them.
+        complaints: what fails the run although no test did.
         recording: what became of the baseline, where there is one.
     """
     return {
@@ -63,7 +63,7 @@ def document(
             }
             for test, result in sorted(results.items())
         ],
-        "unmeasured": list(unmeasured),
+        "unmeasured": list(complaints),
         "changes": [] if recording is None else [change_to_json(change) for change in recording.changes],
     }
 

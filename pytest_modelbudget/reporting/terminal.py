@@ -36,7 +36,7 @@ _FURTHER = 4
 def write(
     reporter: pytest.TerminalReporter,
     results: Results,
-    unmeasured: Sequence[str],
+    complaints: Sequence[str],
     verbosity: int,
     *,
     observed: bool = False,
@@ -46,7 +46,7 @@ def write(
     Args:
         reporter: pytest's.
         results: of each test, as `TestResult.to_dict` gives them, in the order in which they are to stand.
-        unmeasured: what to say about limits for many tests that measured none of them.
+        complaints: what fails the run although no test did.
         verbosity: -1 failures only, 0 a short table, 1 every measured test, 2 the module tree.
         observed: whether to show what was measured of every model, limited or not.
     """
@@ -74,8 +74,8 @@ def write(
             groups = measured.few(measured.folded(groups))
         profiles = measured.by_model(groups, calls=verbosity <= 0)
     traps = list(_traps(verdicts, shown))
-    if shown or profiles or unmeasured:
-        _section(reporter, shown, len(rows) - len(shown), profiles, unmeasured, verbosity)
+    if shown or profiles or complaints:
+        _section(reporter, shown, len(rows) - len(shown), profiles, complaints, verbosity)
     for trap in traps:
         reporter.write_line(trap, yellow=True)
 
@@ -85,7 +85,7 @@ def _section(
     shown: Budgets,
     left_out: int,
     profiles: list[Group],
-    unmeasured: Sequence[str],
+    complaints: Sequence[str],
     verbosity: int,
 ) -> None:
     writer = _Writer(reporter)
@@ -98,7 +98,7 @@ def _section(
         reporter.write_line(
             "workers of pytest-xdist shared the machine while times were measured: they differ less without -n"
         )
-    for complaint in unmeasured:
+    for complaint in complaints:
         reporter.write_line(f"ERROR {complaint}", red=True)
 
 
