@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch.nn import Parameter
@@ -11,6 +10,7 @@ from torch.nn import Parameter
 from pytest_modelbudget.profiling.anatomy import Anatomy, anatomy_of
 from pytest_modelbudget.profiling.builder import ProfileBuilder
 from pytest_modelbudget.profiling.compilation import dynamo_is_loaded, eager, unwarned
+from pytest_modelbudget.profiling.drawing import Drawing
 from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, parameters_of, paths_of
@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Self
 
-    from pytest_modelbudget.profiling.calls import Call, CallTree, Outside, Path, Work
-    from pytest_modelbudget.profiling.memory import Account
+    from pytest_modelbudget.profiling.calls import Call, CallTree, Outside, Path
     from pytest_modelbudget.profiling.parameters import Parts
-    from pytest_modelbudget.profiling.profile import Profile, Shape
-    from pytest_modelbudget.profiling.stretch import Chain
+    from pytest_modelbudget.profiling.profile import Profile
 
 WRAPPED = ("module", "_orig_mod")
 """The names under which DataParallel, DistributedDataParallel and `torch.compile` keep the model they wrap."""
@@ -212,9 +210,9 @@ class Observation:
 
         A model that only wraps another one, as for adapters, has methods that call that one.
         """
-        return self.unwrapped(called) == number or called in self._wrapped_in(number)
+        return self.unwrapped(called) == number or called in self.wrapped_in(number)
 
-    def _wrapped_in(self, number: int) -> dict[int, str]:
+    def wrapped_in(self, number: int) -> dict[int, str]:
         """The modules that are all there is in a model, with their paths: its only child, the only child of that."""
         anatomy = self._anatomies.get(number)
         if anatomy is None:
@@ -236,7 +234,7 @@ class Observation:
         """Whether contractions ran in the module itself, in none of its parts."""
         works = [
             work
-            for call in self._calls_of((), number)
+            for call in self.calls_of((), number)
             if call.tree
             for tree in call.tree.walk()
             if tree.module == number
@@ -255,74 +253,21 @@ class Observation:
         Work of the model's parts outside a call of the model itself is summed into one further call, the last.
         Without any call there is one profile of what the model holds.
         """
-        builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
-        alike: dict[Any, _Alike] = {}
-        parts: list[tuple[Call, CallTree, str]] = []
-        calls = [call for call in self._calls_of(builder.paths, number) if call.tree is not None]
-        chains = _chains(call for call in calls if self.is_call_of(number, call.module))
-        for call in calls:
-            assert call.tree is not None
-            trees = list(_outermost(call.tree, number))
-            path = "" if trees else self._wrapped_in(number).get(call.module)
-            if path is None:
-                if not self.is_anothers(number, call.module, call.selves):
-                    parts.append((call, call.tree, builder.paths[call.module][0]))
-            elif path and not self.is_anothers(number, call.module, call.selves):
-                trees = [call.tree]
-            for tree in trees:
-                backward = {} if tree is not trees[0] else call.backward if path else _backward_of(call, number)
-                is_whole = self.is_call_of(number, call.module)
-                peak = call.memory.peak() if is_whole else None
-                key = (
-                    tree,
-                    tuple((path, tuple(works)) for path, works in backward.items()),
-                    call.batch,
-                    call.device,
-                    peak and (peak.bytes, *peak.by_kind.values()),
-                )
-                same = alike.setdefault(key, _Alike(call, tree, path or "", backward, call.memory, is_whole))
-                same.count += 1
-                if call in chains and chains[call].peak().bytes > same.memory.peak().bytes:
-                    same.call, same.memory = call, chains[call]
-        found = [
-            (
-                builder.build(
-                    [(each.tree, each.path)],
-                    backward=each.backward,
-                    memory=each.memory if each.is_whole else None,
-                    inputs=each.call.inputs if each.is_whole else each.tree.inputs,
-                    batch=each.call.batch if each.is_whole else _batch_of(each.tree.inputs),
-                    device=each.call.device,
-                ),
-                each.count,
-            )
-            for each in alike.values()
-        ]
-        outside, backward = self._outside_of(builder, number)
-        if parts or outside:
-            for call, _, _ in parts:
-                for chain, works in call.backward.items():
-                    backward.setdefault(chain, []).extend(works)
-            memory, beside = max(
-                self._accounts_of(builder, parts),
-                key=lambda found: found[0].peak().bytes + found[1],
-                default=(None, 0),
-            )
-            first = parts[0][0] if parts else outside[0]
-            profile = builder.build(
-                [(tree, path) for _, tree, path in parts],
-                outside=_by_path(outside, builder),
-                backward=backward,
-                memory=memory,
-                beside=beside,
-                inputs=first.inputs,
-                batch=first.batch,
-                device=first.device,
-            )
-            found.append((profile, 1))
-        return found or [(builder.build([]), 0)]
+        return Drawing(self, number, flops_per_mac).profiles()
 
-    def _calls_of(self, parts: Iterable[int], number: int) -> list[Call]:
+    def together(self, number: int, flops_per_mac: int) -> Profile:
+        """All calls of a model and all other work of its parts in one profile.
+
+        A call that the profiler itself makes may become several: hooks that call the model again, generators.
+        """
+        return Drawing(self, number, flops_per_mac).together()
+
+    def states(self, number: int, flops_per_mac: int) -> list[tuple[Profile, int]]:
+        """As `profiles`, for what a model holds, with what it held when it was called and holds no more."""
+        earlier = self._earlier.get(number, ())
+        return self.profiles(number, flops_per_mac) + [(ProfileBuilder(each, None).build([]), 0) for each in earlier]
+
+    def calls_of(self, parts: Iterable[int], number: int) -> list[Call]:
         """The calls in which a module ran, or that were calls of `parts` alone, in their order.
 
         Where a test calls thousands of models, to go through all calls for each of them would take its time squared.
@@ -334,74 +279,6 @@ class Observation:
         roots, within, _ = self._index
         found = {*within.get(number, ()), *(place for part in parts for place in roots.get(part, ()))}
         return [calls[place] for place in sorted(found)]
-
-    def _accounts_of(
-        self, builder: ProfileBuilder, parts: list[tuple[Call, CallTree, str]]
-    ) -> Iterator[tuple[Account, int]]:
-        """The memory of what parts of a model did, and the bytes that the rest of the model holds meanwhile."""
-        for call, _, path in parts:
-            yield call.memory, builder.size_beside(path)
-        for number, stretch in self.tracker.stretches.items():
-            if number in builder.paths:
-                yield stretch, builder.size_beside(builder.paths[number][0])
-
-    def states(self, number: int, flops_per_mac: int) -> list[tuple[Profile, int]]:
-        """As `profiles`, for what a model holds, with what it held when it was called and holds no more."""
-        earlier = self._earlier.get(number, ())
-        return self.profiles(number, flops_per_mac) + [(ProfileBuilder(each, None).build([]), 0) for each in earlier]
-
-    def together(self, number: int, flops_per_mac: int) -> Profile:
-        """All calls of a model and all other work of its parts in one profile.
-
-        A call that the profiler itself makes may become several: hooks that call the model again, generators.
-        """
-        profiles = self.profiles(number, flops_per_mac)
-        if len(profiles) == 1 and profiles[0][1] <= 1:
-            return profiles[0][0]
-        builder = ProfileBuilder(self._anatomies[number], flops_per_mac if self.compute else None)
-        trees: list[tuple[CallTree, str]] = []
-        outside, backward = self._outside_of(builder, number)
-        for call in self._calls_of(builder.paths, number):
-            if call.tree is None:
-                continue
-            whole = [(tree, "") for tree in _outermost(call.tree, number)]
-            is_part = not whole
-            if is_part and self.is_anothers(number, call.module, call.selves):
-                continue
-            trees += [(call.tree, builder.paths[call.module][0])] if is_part else whole
-            for chain, works in (call.backward if is_part else _backward_of(call, number)).items():
-                backward.setdefault(chain, []).extend(works)
-        first = profiles[0][0]
-        profile = builder.build(
-            trees,
-            outside=_by_path(outside, builder),
-            backward=backward,
-        )
-        most = max((profile for profile, _ in profiles), key=lambda profile: profile.memory or 0)
-        for path, module in most.modules.items():
-            profile.modules[path] = replace(profile.modules[path], memory=module.memory)
-        return replace(
-            profile,
-            memory=most.memory,
-            memory_by_kind=most.memory_by_kind,
-            memory_at=most.memory_at,
-            memory_course=most.memory_course,
-            batch=first.batch,
-            inputs=first.inputs,
-            device=first.device,
-        )
-
-    def _outside_of(self, builder: ProfileBuilder, number: int) -> tuple[list[Outside], dict[Path, list[Work]]]:
-        """What methods of a model did outside every module call, and the backward pass of that."""
-        outside: list[Outside] = []
-        backward: dict[Path, list[Work]] = {}
-        for each in self.tracker.outside.values():
-            part = each.selves[0] if each.selves else -1
-            if part in builder.paths and _is_work(each) and not self.is_anothers(number, part, each.selves):
-                outside.append(each)
-                if each.backward:
-                    backward.setdefault((part,), []).extend(each.backward)
-        return outside, backward
 
     def has_stray_contractions(self) -> bool:
         """Whether contractions ran in no module, as those of a model written as a function do."""
@@ -420,40 +297,6 @@ class Observation:
     def ran_unseen(self, number: int) -> bool:
         """Whether the model or a part of it was called in another thread, where operators cannot be seen."""
         return any(self.contains(number, module) for module in list(self.tracker.unseen))
-
-
-def _by_path(outside: Iterable[Outside], builder: ProfileBuilder) -> list[tuple[str, list[Work]]]:
-    return [(builder.paths[each.selves[0]][0], each.work) for each in outside]
-
-
-@dataclass(slots=True)
-class _Alike:
-    """Calls that did the same.
-
-    Attributes:
-        call: the one that took most memory, together with calls before it.
-        tree: what ran in the model, at `path`, and `backward`: in its backward pass.
-        memory: of that call, or of those.
-        is_whole: whether the model itself was called.
-        count: how many there were.
-    """
-
-    call: Call
-    tree: CallTree
-    path: str
-    backward: dict[Path, list[Work]]
-    memory: Account
-    is_whole: bool
-    count: int = 0
-
-
-def _chains(calls: Iterable[Call]) -> dict[Call, Chain]:
-    """The memory of several calls of a model through which backward passes went together, by the last call of each."""
-    members: dict[Chain, list[Call]] = {}
-    for call in calls:
-        if call.chain is not None and call.went_back:
-            members.setdefault(call.chain, []).append(call)
-    return {calls[-1]: chain for chain, calls in members.items() if len(calls) > 1}
 
 
 class _Index(NamedTuple):
@@ -503,19 +346,3 @@ def _sums(module: nn.Module) -> tuple[int, int, int] | None:
         if parameter.requires_grad:
             trainable += count
     return elements, trainable, size
-
-
-def _outermost(tree: CallTree, number: int) -> Iterator[CallTree]:
-    if tree.module == number:
-        yield tree
-    else:
-        for child in tree.children:
-            yield from _outermost(child, number)
-
-
-def _backward_of(call: Call, number: int) -> dict[Path, list[Work]]:
-    return {path[path.index(number) :]: works for path, works in call.backward.items() if number in path}
-
-
-def _batch_of(shapes: tuple[Shape, ...]) -> int | None:
-    return shapes[0][0] if shapes and shapes[0] else None
