@@ -75,12 +75,13 @@ def serving(tracker: Follower) -> Iterator[None]:
 
 @contextmanager
 def unobserved() -> Iterator[None]:
-    """What runs in the block is the profiler's own doing: trackers that are at work do not see it."""
+    """What runs in the block is the profiler's own doing: neither trackers nor dispatch modes of others see it."""
     paused = [tracker for tracker in at_work if not tracker.paused]
     for tracker in paused:
         tracker.paused = True
     try:
-        yield
+        with internals.without_dispatch_modes():
+            yield
     finally:
         for tracker in paused:
             tracker.paused = False
@@ -89,7 +90,7 @@ def unobserved() -> Iterator[None]:
 @contextmanager
 def out_of_the_way() -> Iterator[None]:
     """As `unobserved`, for the clock: there is nothing in the block that would take time."""
-    with unobserved(), internals.without_dispatch_modes():
+    with unobserved():
         if _trackers:
             _hooks.remove()
         try:

@@ -22,7 +22,7 @@ from torch.nn.parameter import UninitializedTensorMixin  # type: ignore[attr-def
 from torch.utils._python_dispatch import TorchDispatchMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "admit_higher_order_operators",
     "autograd_sequence_number",
     "below_autograd",
+    "beneath_other_modes",
     "constants_of",
     "current_autograd_node",
     "entry_of",
@@ -90,12 +91,76 @@ def tracing_resumed() -> AbstractContextManager[Any]:
 @contextmanager
 def without_dispatch_modes() -> Iterator[None]:
     """A block in which operators go straight to their kernels, whatever modes this thread is in."""
-    modes = [python_dispatch._pop_mode() for _ in range(torch._C._len_torch_dispatch_stack())]
+    modes = _pop_modes()
     try:
         yield
     finally:
-        for mode in reversed(modes):
-            python_dispatch._push_mode(mode)
+        _push_modes(modes)
+
+
+@contextmanager
+def beneath_other_modes(mode: TorchDispatchMode) -> Iterator[None]:
+    """A block in `mode`, for code of others, who may enter and leave modes of their own as they like.
+
+    One of theirs that was entered before is left within, or one that is entered within stays: by the order of their
+    blocks each would take `mode` off the stack in place of itself.
+    """
+    before = _pop_modes()
+    try:
+        mode.__enter__()
+    finally:
+        _push_modes(before)
+    try:
+        yield
+    finally:
+        others = [other for other in _pop_modes() if other is not mode]
+        python_dispatch._push_mode(mode)
+        mode.__exit__(None, None, None)
+        _push_modes(others)
+        if others != before:
+            _set_flags(others)
+
+
+def _pop_modes() -> list[TorchDispatchMode]:
+    """The dispatch modes that this thread was in, the innermost last."""
+    return [python_dispatch._pop_mode() for _ in range(torch._C._len_torch_dispatch_stack())][::-1]
+
+
+def _push_modes(modes: Sequence[TorchDispatchMode]) -> None:
+    for mode in modes:
+        python_dispatch._push_mode(mode)
+
+
+_FLAGS: tuple[tuple[str, str, Callable[[TorchDispatchMode], bool]], ...] = (
+    ("_is_in_torch_dispatch_mode", "old_dispatch_mode_flags", lambda _: True),
+    (
+        "_is_in_non_infra_torch_dispatch_mode",
+        "old_non_infra_dispatch_mode_flags",
+        lambda mode: not mode.is_infra_mode(),
+    ),
+    (
+        "_is_in_any_mode_without_ignore_compile_internals",
+        "old_without_ignore_compile_internals_dispatch_mode_flags",
+        lambda mode: not mode.ignore_compile_internals(),
+    ),
+)
+"""What torch knows of the modes that it is in, where they keep what was so before them, and of which ones it holds."""
+
+
+def _set_flags(modes: Sequence[TorchDispatchMode]) -> None:
+    """Have torch know that it is in these modes and no others, and the modes what to go back to."""
+    for name, kept, holds in _FLAGS:
+        if not hasattr(python_dispatch, name):
+            continue
+        is_so = False
+        for mode in modes:
+            if known := getattr(mode, kept, None):
+                known[-1] = is_so
+            is_so = is_so or holds(mode)
+        setattr(python_dispatch, name, is_so)
+    tell_dynamo = getattr(python_dispatch, "set_is_in_mode_without_ignore_compile_internals", None)
+    if tell_dynamo is not None:
+        tell_dynamo(python_dispatch.is_in_any_mode_without_ignore_compile_internals())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pytest_modelbudget.profiling.drawing import Drawing
 from pytest_modelbudget.profiling.hooks import unobserved
 from pytest_modelbudget.profiling.modules import ModuleTracker
 from pytest_modelbudget.profiling.parameters import UninitializedModelError, parameters_of, paths_of
-from pytest_modelbudget.profiling.recorder import Recorder
+from pytest_modelbudget.profiling.recorder import recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -87,7 +87,7 @@ class Observation:
 
     @contextmanager
     def under(
-        self, base: FrameType, mode: Callable[[Any], AbstractContextManager[object]] = Recorder
+        self, base: FrameType, mode: Callable[[Any], AbstractContextManager[object]] = recording
     ) -> Iterator[Self]:
         """Observe the block, which runs under the frame `base`, by the `mode` that runs and books its operators."""
         with ExitStack() as stack:

@@ -27,6 +27,7 @@ from pytest_modelbudget.profiling.traffic import NO_TRAFFIC, Effects, Traffic, e
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from types import FrameType
 
     from pytest_modelbudget.profiling.modules import ModuleTracker
@@ -224,6 +225,11 @@ class Recorder(TorchDispatchMode):
                 return output
         self._book(manner, args, kwargs, output, frame)
         return output
+
+
+def recording(tracker: ModuleTracker) -> AbstractContextManager[None]:
+    """A block of others' code, whatever modes it enters or leaves: a recorder books it to the modules of a tracker."""
+    return internals.beneath_other_modes(Recorder(tracker))
 
 
 def work_of(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any, traffic: Traffic) -> Work | None:
