@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from pytest_modelbudget.budget import Level, Per, Uncounted
 from pytest_modelbudget.calling import SubjectError, specify_or_explain
 from pytest_modelbudget.compiling import note_on_compiling
 from pytest_modelbudget.errors import BudgetExceeded, ModelBudgetWarning
+from pytest_modelbudget.importing import Imports
 from pytest_modelbudget.marks import PER_TEST_OF_HYPOTHESIS
 from pytest_modelbudget.metrics import METRICS, MetricError, Source
 from pytest_modelbudget.profiling.observation import Observation
@@ -57,23 +59,27 @@ def observe(
     observation = observation_for(budget.limits, settings)
     failed_before = item.session.testsfailed
     passed = None
-    try:
-        with observation.under(_running_frame()):
-            result = yield
-        if not body_failed(item, failed_before):
-            passed = resolve()
-    except BaseException as error:
-        result_of(item).verdicts += unjudged(budget)
-        if observation.is_eager and (note := note_on_compiling(item, error, budget)):
-            item.add_report_section("call", "model budgets", note)
-        raise
-    if passed is None:
-        result_of(item).verdicts += unjudged(budget)
-    else:
-        late = [limit for limit in passed.limits if limit not in budget.limits]
-        unseen = [limit for limit in late if not observation.covers(observation_for([limit], settings))]
-        seen = [limit for limit in passed.limits if limit not in unseen]
-        judge_test(item, observation, seen, settings, list(map(_too_late, unseen)))
+    with ExitStack() as over:
+        imports = Imports()
+        over.callback(imports.put_back)
+        try:
+            with observation.under(_running_frame()), ExitStack() as body:
+                body.callback(imports.restore)
+                result = yield
+            if not body_failed(item, failed_before):
+                passed = resolve()
+        except BaseException as error:
+            result_of(item).verdicts += unjudged(budget)
+            if observation.is_eager and (note := note_on_compiling(item, error, budget)):
+                item.add_report_section("call", "model budgets", note)
+            raise
+        if passed is None:
+            result_of(item).verdicts += unjudged(budget)
+        else:
+            late = [limit for limit in passed.limits if limit not in budget.limits]
+            unseen = [limit for limit in late if not observation.covers(observation_for([limit], settings))]
+            seen = [limit for limit in passed.limits if limit not in unseen]
+            judge_test(item, observation, seen, settings, list(map(_too_late, unseen)))
     return result
 
 

@@ -5,9 +5,10 @@ Net: 58 parameters, 48 MACs a sample; a batch has two. Tiny: 16 MACs a sample.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 if TYPE_CHECKING:
     from tests.suite import Suite
@@ -302,3 +303,49 @@ def test_models_that_are_not_built_as_modules_are_disturb_nobody(suite: Suite, a
     for name in failed:
         assert "cannot be measured: it was not built as modules are (" in run.headline(name)
     assert not any("INTERNALERROR" in line for line in run.lines)
+
+
+BLOCKING = """
+import builtins, sys
+
+def without(name):
+    try:
+        __import__(name)
+        return False
+    except ImportError:
+        return True
+
+def test_import(monkeypatch, net):
+    net(batch(2))
+    real = builtins.__import__
+    def fake(name, *args, **kwargs):
+        if name.partition(".")[0] == "torch":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+    monkeypatch.setattr(builtins, "__import__", fake)
+    assert without("torch")
+
+def test_modules(monkeypatch, net):
+    net(batch(2))
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "torch":
+            monkeypatch.setitem(sys.modules, name, None)
+    assert without("torch")
+
+@pytest.fixture(autouse=True)
+def hidden_until_the_teardown(monkeypatch):
+    yield
+    assert without("torch")
+
+@pytest.fixture
+def net(): return Tiny()
+"""
+
+
+@pytest.mark.parametrize("mark", ["max_macs(32)", "max_macs(32, device='meta')", "max_latency('60 s')"])
+def test_a_test_may_hide_torch(suite: Suite, dynamo: Any, mark: str):
+    """As those do that try what their code does without it; to measure needs it."""
+    run = suite(f"pytestmark = pytest.mark.{mark}\n{BLOCKING}")
+    assert run.outcomes == {"test_import": "passed", "test_modules": "passed"}
+    assert {verdict["outcome"] for name in run.outcomes for verdict in run.verdicts(name)} == {"within"}
+    assert torch.nn.Linear(1, 1)(torch.ones(1, 1)).shape == (1, 1)
