@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from pytest_modelbudget.result import without_group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from pytest_modelbudget.baseline import Figure, Key
 
@@ -83,6 +84,7 @@ class _Name(NamedTuple):
     @classmethod
     def of(cls, test: str) -> _Name:
         file, _, name = test.partition("::")
+        name = name or file
         path, bracket, parameters = name.partition("[")
         function = path.rpartition("::")[2]
         return cls(file, file.rpartition("/")[2], name, function + bracket + parameters, function)
@@ -94,10 +96,14 @@ class _Common(NamedTuple):
     Attributes:
         of: what it is.
         is_enough: whether that makes them one; else it takes a model of the same class, and what all tests measured.
+        in_function: whether it is another case of one function, so that models of any class may be the same one.
+        in_name: whether that may be so where there is no other test of the name.
     """
 
     of: Callable[[_Name], object]
     is_enough: bool = False
+    in_function: bool = False
+    in_name: bool = False
 
 
 def _nothing(_: _Name) -> None:
@@ -108,10 +114,10 @@ _COMMON = (
     _Common(lambda it: (it.base, it.name), is_enough=True),  # in another folder
     _Common(lambda it: (it.file, it.case), is_enough=True),  # in another class, or in none
     _Common(lambda it: (it.base, it.case), is_enough=True),
-    _Common(lambda it: (it.file, it.function)),  # with other parameters, which may name a model
-    _Common(lambda it: (it.base, it.function)),
-    _Common(lambda it: it.name),  # anywhere: `test_forward` stands in many files
-    _Common(lambda it: it.case),
+    _Common(lambda it: (it.file, it.function), in_function=True),  # with other parameters, which may name a model
+    _Common(lambda it: (it.base, it.function), in_function=True),
+    _Common(lambda it: it.name, in_name=True),  # anywhere: `test_forward` stands in many files
+    _Common(lambda it: it.case, in_name=True),
     _Common(lambda it: it.function),
     _Common(lambda it: it.file),
     _Common(_nothing),
@@ -135,7 +141,7 @@ class Predecessors:
             self._models.setdefault(key._replace(model=""), []).append(key)
         self._gone: dict[object, list[str]] = {}
         for test in sorted(gone):
-            for place in _places(test, is_enough=True):
+            for place in _places(test):
                 self._gone.setdefault(place, []).append(test)
         self._found: dict[str, str | None] = {}
 
@@ -177,10 +183,16 @@ class Predecessors:
         if test in self._tests:
             return test
         if test not in self._found:
-            places = (self._gone.get(place) for place in _places(test, is_enough=True))
+            places = map(self._gone.get, _places(test))
             there = next(filter(None, places), [])
             self._found[test] = max(there[:_MANY], key=lambda other: _likeness(test, other), default=None)
         return self._found[test]
+
+
+def _places(test: str) -> Iterator[tuple[int, object]]:
+    """What makes another test the same one."""
+    name = _Name.of(test)
+    return ((index, common.of(name)) for index, common in enumerate(_COMMON) if common.is_enough)
 
 
 class _Model(NamedTuple):
@@ -199,9 +211,10 @@ def stand_ins(
 ) -> dict[Key, Key]:
     """New key -> old key, of models of new tests whose names do not tell which vanished tests they came from.
 
-    Only models of one class stand in for each other. Those of which all figures are the same do first, one to one: such
-    a test has a new name and nothing else. What is left of the new ones is held to that of the vanished ones that has
-    most in common with it, several perhaps to one; where names tell nothing, to the largest.
+    Those of one class of which all figures are the same stand in for each other first, one to one: such a test has a
+    new name and nothing else. What is left of the new ones is held to that of the vanished ones of its class that has
+    most in common with it, several perhaps to one; where names tell nothing, to the largest. Where the class is another
+    one, too, it must be another case of the same function.
 
     Args:
         before: what is known by the old names, each with its figure.
@@ -212,44 +225,76 @@ def stand_ins(
     spent = {_Model(key.test, key.model) for key in taken}
     old = {model: row for model, row in _by_model(before).items() if model.test in gone and model not in spent}
     left = _by_model(new)
-    found = _unchanged(old, left)
-    for model in found.values():
-        del old[model]
-    there: dict[object, list[_Model]] = {}
-    for model in sorted(old):
-        for place in _places(model.test):
-            there.setdefault((place, kind(model.name)), []).append(model)
-    for model in left.keys() - found.keys():
-        alike = (there.get((place, kind(model.name))) for place in _places(model.test))
-        if candidates := next(filter(None, alike), [])[:_MANY]:
-            ranked = [(_likeness(model.test, other.test), max(old[other].values()), other) for other in candidates]
-            found[model] = max(ranked)[2]
+    found: dict[_Model, _Model] = {}
+    for with_class in (True, False):
+        _pair_unchanged(old, left, found, with_class=with_class)
+    unchanged = set(found.values())
+    for with_class in (True, False):
+        there = [model for model in sorted(old) if model not in (unchanged if with_class else set(found.values()))]
+        found |= _closest(there, [model for model in sorted(left) if model not in found], old, with_class=with_class)
     pairs = {key: found.get(_Model(key.test, key.model)) for key in new}
     keys = {key: key._replace(test=model.test, model=model.name) for key, model in pairs.items() if model is not None}
     return {key: other for key, other in keys.items() if other in before}
 
 
-def _unchanged(old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures]) -> dict[_Model, _Model]:
-    """New model -> old one of the same class and figures, one to one, those first that have most in common."""
+def _pair_unchanged(
+    old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures], found: dict[_Model, _Model], *, with_class: bool
+) -> None:
+    """Add to `found`, new model -> old one, those that have the same figures, one to one, the closest first."""
     known, measured = ({what for row in side.values() for what in row} for side in (old, new))
     common = sorted(known & measured)
-    groups: dict[object, tuple[list[_Model], list[_Model]]] = {}
-    for index, side in enumerate((old, new)):
-        for model in sorted(side):
-            figures = tuple([side[model].get(what) for what in common])
-            if any(figure is not None for figure in figures):
-                groups.setdefault((kind(model.name), figures), ([], []))[index].append(model)
-    found: dict[_Model, _Model] = {}
-    for olds, news in groups.values():
-        if len(olds) * len(news) > _MANY**2:  # too many to compare their names, and any of them is as good
-            found.update(zip(news, olds, strict=False))
+    figures = {model: tuple([row.get(what) for what in common]) for side in (old, new) for model, row in side.items()}
+    spent = set(found.values())
+    for place in _COMMON:
+        if not (with_class or place.in_function or place.in_name):
             continue
-        pairs = sorted([(_distance(one.test, other.test), one, other) for one in news for other in olds])
-        spent: set[_Model] = set()
-        for _, one, other in pairs:
-            if one not in found and other not in spent:
+        groups: dict[object, tuple[list[_Model], list[_Model]]] = {}
+        for index, side in enumerate(({*old} - spent, new.keys() - found.keys())):
+            for model in sorted(side):
+                if any(figure is not None for figure in figures[model]):
+                    key = place.of(_Name.of(model.test)), kind(model.name) if with_class else "", figures[model]
+                    groups.setdefault(key, ([], []))[index].append(model)
+        for olds, news in groups.values():
+            for one, other in _by_likeness(news, olds):
                 found[one] = other
                 spent.add(other)
+
+
+def _by_likeness(new: Sequence[_Model], old: Sequence[_Model]) -> Iterator[tuple[_Model, _Model]]:
+    """Models of two sides in pairs, those first whose tests have the most similar names."""
+    if len(new) * len(old) > _MANY**2:  # too many to compare, and any of them is as good
+        yield from zip(new, old, strict=False)
+        return
+    taken: set[_Model] = set()
+    for _, one, other in sorted([(-_likeness(one.test, other.test), one, other) for one in new for other in old]):
+        if one not in taken and other not in taken:
+            taken |= {one, other}
+            yield one, other
+
+
+def _closest(
+    old: Iterable[_Model], new: Sequence[_Model], figures: Mapping[_Model, _Figures], *, with_class: bool
+) -> dict[_Model, _Model]:
+    """New model -> the old one that has most in common with it; `with_class`: of its class, else of any."""
+    found: dict[_Model, _Model] = {}
+    for common in _COMMON:
+        if not (with_class or common.in_function or common.in_name):
+            continue
+
+        def place_of(model: _Model, common: _Common = common) -> object:
+            return common.of(_Name.of(model.test)), kind(model.name) if with_class else ""
+
+        left = [model for model in new if model not in found]
+        there: dict[object, list[_Model]] = {}
+        for model in old:
+            there.setdefault(place_of(model), []).append(model)
+        rivals = Counter(map(place_of, left))
+        for model in left:
+            place = place_of(model)
+            candidates = there.get(place, [])[:_MANY]
+            if candidates and (with_class or common.in_function or rivals[place] == len(candidates) == 1):
+                ranked = [(_likeness(model.test, it.test), max(figures[it].values()), it) for it in candidates]
+                found[model] = max(ranked)[2]
     return found
 
 
@@ -258,19 +303,6 @@ def _by_model(figures: Mapping[Key, Figure]) -> dict[_Model, _Figures]:
     for key, figure in figures.items():
         found.setdefault(_Model(key.test, key.model), {})[key.metric, key.per, key.device] = figure
     return found
-
-
-def _places(test: str, *, is_enough: bool = False) -> Iterator[tuple[int, object]]:
-    """What a test may have in common with another one; with `is_enough` what makes them one."""
-    name = _Name.of(test)
-    return ((index, common.of(name)) for index, common in enumerate(_COMMON) if common.is_enough or not is_enough)
-
-
-def _distance(one: str, other: str) -> tuple[int, float]:
-    """How little two tests have in common, and their names."""
-    first, second = _Name.of(one), _Name.of(other)
-    closest = next(index for index, common in enumerate(_COMMON) if common.of(first) == common.of(second))
-    return closest, -_likeness(one, other)
 
 
 def _likeness(one: str, other: str) -> float:

@@ -337,9 +337,40 @@ def test_what_measures_something_else_is_no_predecessor(change: dict[str, str]):
 
 @pytest.mark.parametrize("index", range(len(CLOSEST_FIRST)))
 def test_another_class_is_held_to_the_same_test_elsewhere(index: int):
+    """And to other cases of its function, where nothing of its own class is gone."""
     other = KEY._replace(test=CLOSEST_FIRST[index], model="Other")
     assert found_at_once({other: 1}) == (other if index < 3 else None)
-    assert stands_in({other: 1}) is None
+    assert stands_in({other: 1}) == (other if index < 7 else None)
+
+
+def cases(*models: str, figure: int = 1, test: str = "a.py::test_f") -> dict[Key, int]:
+    """Of a test whose parameters name its models."""
+    return {Key(f"{test}[{model}]", model, "params"): figure for model in models}
+
+
+def test_a_class_that_has_another_name_is_held_as_a_case_of_its_function():
+    old, new = cases("SAGE", "GCN"), cases("GraphSAGE", "GraphConvNet", figure=9)
+    found = stand_ins(old, {key.test for key in old}, new)
+    assert {key.model: other.model for key, other in found.items()} == {"GraphSAGE": "SAGE", "GraphConvNet": "GCN"}
+
+
+def test_classes_that_have_other_names_and_nothing_else_come_first():
+    old = cases("A") | cases("B", figure=2)
+    new = cases("X", figure=2) | cases("Y", figure=7)
+    found = stand_ins(old, {key.test for key in old}, new)
+    assert {key.model: other.model for key, other in found.items()} == {"X": "B", "Y": "A"}
+
+
+def test_a_model_of_another_class_is_new_beside_one_of_the_class_that_is_gone():
+    old, new = cases("Net"), {Key("a.py::test_f[2]", "Net", "params"): 2, **cases("Other", figure=9)}
+    assert {key.model for key in stand_ins(old, {key.test for key in old}, new)} == {"Net"}
+
+
+@pytest.mark.parametrize(("more", "is_held"), [([], True), (["b.py::test_f[A]"], False)])
+def test_a_test_of_the_name_in_another_file_is_the_same_if_it_is_the_only_one(more: list[str], is_held: bool):
+    old = {Key(test, "Net", "params"): 1 for test in ("a.py::test_f[A]", *more)}
+    key = Key("c.py::test_f[A]", "Other", "params")
+    assert (key in stand_ins(old, {known.test for known in old}, {key: 9})) == is_held
 
 
 @pytest.mark.parametrize(
