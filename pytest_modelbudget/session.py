@@ -20,6 +20,7 @@ from pytest_modelbudget.vanished import PLUGIN
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from pytest_modelbudget.baseline import Entries
     from pytest_modelbudget.settings import Settings
     from pytest_modelbudget.tables import Table
 
@@ -148,16 +149,23 @@ class Session:
         collected = self._config.pluginmanager.get_plugin(PLUGIN)
         if collected is None or not collected.known_gone:
             return []
-        from pytest_modelbudget.baseline import BaselineError, load
+        entries = self._entries()
+        if not entries:
+            return []
         from pytest_modelbudget.stand_ins import complaints, hold
 
-        try:
-            entries = load(self._config.rootpath / self._settings.baseline)
-        except (BaselineError, OSError):
-            return []  # to be said where it is recorded
         verdicts = hold(self.results, entries, collected.known_gone, self._settings)
         self.outgrown = {verdict.growth.key.test for verdict in verdicts if verdict.growth is not None}
         return complaints(verdicts, partial(command_for, self._config))
+
+    def _entries(self) -> Entries | None:
+        """The baseline as it is now; None where it cannot be read, which is said where it is recorded."""
+        from pytest_modelbudget.baseline import BaselineError, load
+
+        try:
+            return load(self._config.rootpath / self._settings.baseline)
+        except (BaselineError, OSError):
+            return None
 
     def _missing_baseline(self, is_full: bool) -> str:
         """That there is nothing to hold the suite's growth against; empty where there is, or somebody watches."""
@@ -170,12 +178,16 @@ class Session:
             for verdict in result["verdicts"]
             if verdict["relative"]
         }
-        exists = (self._config.rootpath / settings.baseline).exists()
         # One test that is new is no fault. That all of them are is what a mistyped path looks like, too, and tests that
         # were skipped, or could not be compared, are held to nothing.
-        if "new" not in outcomes or (exists and (not is_full or outcomes & {"within", "exceeded", "accepted"})):
+        if "new" not in outcomes:
             return ""
-        what = "knows nothing of what this run measured" if exists else "does not exist"
+        entries = self._entries()
+        if entries is None or (entries and (not is_full or outcomes & {"within", "exceeded", "accepted"})):
+            return ""
+        what = "knows nothing of what this run measured" if entries else "has no entries"
+        if not (self._config.rootpath / settings.baseline).exists():
+            what = "does not exist"
         return (
             f"{settings.baseline} {what}, and with CI set a run in which nothing is held to growth does not "
             f"pass: run {command_for(self._config)} --modelbudget-update=new, and commit the file"

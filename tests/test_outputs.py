@@ -18,7 +18,7 @@ import pytest
 import pytest_modelbudget.recording  # before anybody else but root imports it: the checkout may be root's alone
 import pytest_modelbudget.reporting.document
 import pytest_modelbudget.reporting.json  # noqa: F401
-from pytest_modelbudget.baseline import load
+from pytest_modelbudget.baseline import load, save
 from pytest_modelbudget.reporting.json import with_details
 from pytest_modelbudget.reporting.schema import schema
 from tests.suite import OFF
@@ -695,6 +695,15 @@ def test_in_ci_a_run_without_a_baseline_does_not_pass(suite: Suite, monkeypatch,
     command = line.partition(": run ")[2].partition(", and commit")[0]
     assert pasted(suite, PLAIN, command).result.ret == pytest.ExitCode.OK
     assert suite(PLAIN, *WHOLE, *where).result.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize("selected", [(), ("test_it.py",), ("-k", "it")])
+def test_in_ci_a_baseline_without_entries_is_none(suite: Suite, monkeypatch, selected):
+    monkeypatch.setenv("CI", "true")
+    save(suite.pytester.path / NAME, {})
+    run = suite(PLAIN, *WHOLE, *selected)
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert any(line.startswith(f"ERROR {NAME} has no entries, and with CI set") for line in run.lines)
 
 
 @pytest.mark.parametrize(
