@@ -342,9 +342,10 @@ def test_c(): Net()(batch(2))
 
 def test_what_a_model_holds_is_told_with_the_first_of_its_calls(suite: Suite):
     lines = table(suite("def test_it(): net = Net(); net(batch(1)), net(batch(2))", "--modelbudget"))
-    assert sum("params 58" in line for line in lines) == 1
+    assert sum("  params 58" in line for line in lines) == 2
+    assert sum("trainable_params 58  size 232 bytes" in line for line in lines) == 1
     other = "def test_it(): nn.Linear(4, 1)(batch()), nn.Linear(4, 2)(batch())"
-    assert sum("params " in line for line in table(suite(other, "--modelbudget"))) == 2
+    assert sum("trainable_params " in line for line in table(suite(other, "--modelbudget"))) == 2
 
 
 def test_work_outside_a_call_of_the_model_says_so(suite: Suite):

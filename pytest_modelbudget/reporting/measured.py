@@ -319,10 +319,10 @@ def figures(*rows: Row, state: bool = True) -> Iterator[str]:
 
     Args:
         rows: of one model or module; of several the least and the most.
-        state: whether also what the model holds, whatever it is called with.
+        state: whether all of what the model holds, whatever it is called with; else its parameters alone.
     """
     for metric in METRICS.values():
-        if metric.source is Source.CLOCK or (metric.source is Source.STATE and not state):
+        if metric.source is Source.CLOCK or (metric.source is Source.STATE and not state and metric.name != "params"):
             continue
         if text := figure(metric, *rows):
             yield f"{metric.name} {text}"

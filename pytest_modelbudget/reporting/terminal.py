@@ -232,7 +232,7 @@ class _Writer:
             self._reporter.write_line("  ".join(heading), bold=True)
             self._wrapped(measured.loop(group), indent="  ")
             time = measured.latency(group)
-            # What a model holds is told with the first of its calls.
+            # All that a model holds is told with the first of its calls.
             holds = [profile[name] for name in ("model", "params", "trainable_params", "size")]
             is_told = holds == held and bool(profile["calls"])
             held = holds
