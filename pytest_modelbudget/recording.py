@@ -99,11 +99,9 @@ def record(
         if any(verdict["outcome"] == "not comparable" for verdict in result["verdicts"])
     ]
     outgrown = {
-        key: _grew_only(results[key.test]["verdicts"])
-        for key in failed
-        if key.test not in stand_ins and _outgrew(key, results[key.test]["verdicts"])
+        key: _grew_only(results[key.test]["verdicts"]) for key in failed if _outgrew(key, results[key.test]["verdicts"])
     }
-    accept = f"{command}{' --lf' if has_last_failed else ''} --modelbudget-update"
+    accept = f"{command}{' --lf' if has_last_failed and not stand_ins else ''} --modelbudget-update"
 
     def held_against(entries: Entries) -> Recording:
         commands = _Commands(accept, "" if path.exists() else f"{command} --modelbudget-update=new", misses_it)
@@ -175,8 +173,7 @@ def _recording(
         and (entries[key].inputs != measured[key].inputs or entries[key].value > measured[key].value)
     ]
     aside = {*by_chance, *failed}
-    open_ones = [change for change in changes if settings.update or change.key.test not in stand_ins]
-    told = [*_lines(open_ones, settings, path, incomplete, outgrown, commands, aside, nothing)]
+    told = [*_lines(changes, settings, path, incomplete, outgrown, commands, aside, nothing)]
     if chosen and not settings.update:
         why = "recorded for other examples of hypothesis, so they may have grown all the same"
         told.append(f"{why}: {_named(key.test for key in chosen)}")
@@ -305,7 +302,7 @@ def _lines(
     if lower and not incomplete:
         yield f"below the baseline (--modelbudget-update=lower keeps it so): {_count(lower)}"
         yield from lines_of(lower, _HINTS, {})
-    new = [change for change in left if change.before is None and not commands.is_said]
+    new = [change for change in left if change.before is None and change.key not in outgrown and not commands.is_said]
     if new and commands.make:
         yield (
             f"{settings.baseline} does not exist, so nothing is held to growth yet: run {commands.make} and commit the "

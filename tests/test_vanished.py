@@ -82,6 +82,22 @@ def test_a_new_test_beside_a_renamed_one_is_new(suite: Suite):
     assert any("test_it.py::test_older Linear" in line for line in said(run))
 
 
+def test_one_command_accepts_what_grew_by_its_old_and_by_a_new_name(suite: Suite):
+    tests = "def test_a(): nn.Linear(4, {0})(batch(1))\ndef test_{1}(): nn.Linear(8, {0})(torch.ones(1, 8))"
+    suite(tests.format(4, "b"), *GATE, "--modelbudget-update=new")
+    run = suite(tests.format(5, "c"), *GATE)
+    assert run.outcomes == {"test_a": "failed", "test_c": "passed"}
+    command = "python -m pytest --modelbudget --modelbudget-max-growth=1% --modelbudget-update=new,raise"
+    assert said(run)[0] == f"outgrown, to accept it run {command}: 4 entries"
+    assert said(run)[1:] == [
+        "  Linear flops 32 FLOPs -> 40 FLOPs (+25.0 %) in test_it.py::test_a",
+        "  Linear params 20 -> 25 (+25.0 %) in test_it.py::test_a",
+        "  test_it.py::test_c Linear: flops 80 FLOPs, params 45",
+    ]
+    assert suite(tests.format(5, "c"), *command.split()[3:]).result.ret == 0
+    assert suite(tests.format(5, "c"), *GATE).result.ret == 0
+
+
 def test_many_that_have_grown_are_told_in_few_lines(suite: Suite):
     def parametrized(name: str, width: int) -> str:
         return source("test_it", width, mark=f"@pytest.mark.parametrize('n', ['{name}%d' % n for n in range(7)])")
