@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, NamedTuple
+from math import log
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import pytest
 
@@ -213,8 +214,8 @@ def stand_ins(
 
     Those of one class of which all figures are the same stand in for each other first, one to one: such a test has a
     new name and nothing else. What is left of the new ones is held to that of the vanished ones of its class that has
-    most in common with it, several perhaps to one; where names tell nothing, to the largest. Where the class is another
-    one, too, it must be another case of the same function.
+    most in common with it, several perhaps to one. Where the class is another one, too, it must be another case of the
+    same function, or of the only class that is new while one is gone.
 
     Args:
         before: what is known by the old names, each with its figure.
@@ -226,19 +227,50 @@ def stand_ins(
     old = {model: row for model, row in _by_model(before).items() if model.test in gone and model not in spent}
     left = _by_model(new)
     found: dict[_Model, _Model] = {}
-    for with_class in (True, False):
-        _pair_unchanged(old, left, found, with_class=with_class)
+    classes = _Classes((kind(key.model) for key in before if key.test not in gone), old, left)
+    for class_of in (classes.of, None):
+        _pair_unchanged(old, left, found, class_of)
     unchanged = set(found.values())
-    for with_class in (True, False):
-        there = [model for model in sorted(old) if model not in (unchanged if with_class else set(found.values()))]
-        found |= _closest(there, [model for model in sorted(left) if model not in found], old, with_class=with_class)
+    for class_of in (classes.of, None):
+        there = [
+            model for model in sorted(old) if model not in (set(found.values()) if class_of is None else unchanged)
+        ]
+        found |= _closest({model: old[model] for model in there}, left, found, class_of)
     pairs = {key: found.get(_Model(key.test, key.model)) for key in new}
     keys = {key: key._replace(test=model.test, model=model.name) for key, model in pairs.items() if model is not None}
     return {key: other for key, other in keys.items() if other in before}
 
 
+class _Classes:
+    """The classes of models. One that is new is one that is gone, if it stands in as many tests and is the only one.
+
+    Args:
+        there: those of models that are still there.
+        old: models that there are no more, and `new` ones.
+    """
+
+    def __init__(self, there: Iterable[str], old: Iterable[_Model], new: Iterable[_Model]) -> None:
+        before, now = (Counter(kind(model.name) for model in side) for side in (old, new))
+        kept = {*there}
+        gone, made = before.keys() - now.keys() - kept, now.keys() - before.keys() - kept
+        self._names = {
+            name: other
+            for name, other in zip(made, gone, strict=False)
+            if len(made) == len(gone) == 1 and now[name] == before[other] > 1
+        }
+
+    def of(self, model: _Model) -> str:
+        """The class of a model, by its old name."""
+        name = kind(model.name)
+        return self._names.get(name, name)
+
+
+_ClassOf: TypeAlias = "Callable[[_Model], str] | None"
+"""What tells models of different classes apart; None: nothing does, and they must be cases of one function."""
+
+
 def _pair_unchanged(
-    old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures], found: dict[_Model, _Model], *, with_class: bool
+    old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures], found: dict[_Model, _Model], class_of: _ClassOf
 ) -> None:
     """Add to `found`, new model -> old one, those that have the same figures, one to one, the closest first."""
     known, measured = ({what for row in side.values() for what in row} for side in (old, new))
@@ -246,13 +278,13 @@ def _pair_unchanged(
     figures = {model: tuple([row.get(what) for what in common]) for side in (old, new) for model, row in side.items()}
     spent = set(found.values())
     for place in _COMMON:
-        if not (with_class or place.in_function or place.in_name):
+        if class_of is None and not (place.in_function or place.in_name):
             continue
         groups: dict[object, tuple[list[_Model], list[_Model]]] = {}
         for index, side in enumerate(({*old} - spent, new.keys() - found.keys())):
             for model in sorted(side):
                 if any(figure is not None for figure in figures[model]):
-                    key = place.of(_Name.of(model.test)), kind(model.name) if with_class else "", figures[model]
+                    key = place.of(_Name.of(model.test)), class_of and class_of(model), figures[model]
                     groups.setdefault(key, ([], []))[index].append(model)
         for olds, news in groups.values():
             for one, other in _by_likeness(news, olds):
@@ -273,29 +305,40 @@ def _by_likeness(new: Sequence[_Model], old: Sequence[_Model]) -> Iterator[tuple
 
 
 def _closest(
-    old: Iterable[_Model], new: Sequence[_Model], figures: Mapping[_Model, _Figures], *, with_class: bool
+    old: Mapping[_Model, _Figures], new: Mapping[_Model, _Figures], known: Container[_Model], class_of: _ClassOf
 ) -> dict[_Model, _Model]:
-    """New model -> the old one that has most in common with it; `with_class`: of its class, else of any."""
+    """New model, unless it is known already -> the old one that has most in common with it.
+
+    Of several whose tests have as much in common: that whose test has the most similar name, or that with the most
+    similar figures if it is less. Chance makes names similar, and a test that is gone may have been larger.
+    """
     found: dict[_Model, _Model] = {}
     for common in _COMMON:
-        if not (with_class or common.in_function or common.in_name):
+        if class_of is None and not (common.in_function or common.in_name):
             continue
 
         def place_of(model: _Model, common: _Common = common) -> object:
-            return common.of(_Name.of(model.test)), kind(model.name) if with_class else ""
+            return common.of(_Name.of(model.test)), class_of and class_of(model)
 
-        left = [model for model in new if model not in found]
+        left = [model for model in sorted(new) if model not in known and model not in found]
         there: dict[object, list[_Model]] = {}
         for model in old:
             there.setdefault(place_of(model), []).append(model)
         rivals = Counter(map(place_of, left))
         for model in left:
             place = place_of(model)
-            candidates = there.get(place, [])[:_MANY]
-            if candidates and (with_class or common.in_function or rivals[place] == len(candidates) == 1):
-                ranked = [(_likeness(model.test, it.test), max(figures[it].values()), it) for it in candidates]
-                found[model] = max(ranked)[2]
+            candidates = there.get(place, [])
+            if candidates and (class_of or common.in_function or rivals[place] == len(candidates) == 1):
+                apart = {it: _apart(old[it], new[model]) for it in candidates}
+                alike = {it: _likeness(model.test, it.test) for it in candidates[:_MANY]}
+                by_name, by_figures = max(alike, key=alike.__getitem__), min(apart, key=apart.__getitem__)
+                found[model] = min(by_name, by_figures, key=lambda it: max(old[it].values()))
     return found
+
+
+def _apart(one: _Figures, other: _Figures) -> float:
+    """How much figures differ, as factors: 8 is as far from 4 as from 16."""
+    return sum(abs(log((one[what] + 1) / (other[what] + 1))) for what in one.keys() & other.keys())
 
 
 def _by_model(figures: Mapping[Key, Figure]) -> dict[_Model, _Figures]:

@@ -302,6 +302,12 @@ def test_what_measures_as_much_comes_first_whatever_its_name():
     assert pairs({"act": 1, "clone": 9}, {"action": 5}) == {"action": "act"}
 
 
+def test_the_name_or_the_figures_decide_whichever_asks_for_less():
+    """As where the larger one is gone, and what was the smaller one has doubled."""
+    assert pairs({"enc": 128, "enc_large": 8192}, {"enc_base": 256}) == {"enc_base": "enc"}
+    assert pairs({"small": 128, "large": 8192}, {"larger": 9000}) == {"larger": "large"}
+
+
 def test_what_is_unchanged_under_a_new_name_is_no_measure_for_others():
     assert pairs({"old": 1}, {"older": 7, "renamed": 1}) == {"renamed": "old"}
 
@@ -338,11 +344,31 @@ def test_what_only_one_side_measured_says_nothing():
     assert stand_ins(old, {KEY.test}, {new: 4, memory._replace(test=new.test): 99}) == {new: KEY}
 
 
-def test_where_names_tell_nothing_it_is_that_in_which_most_was_measured():
+@pytest.mark.parametrize("case", ["s", "b"])
+def test_where_names_tell_nothing_it_is_that_with_the_most_similar_figures(case: str):
     figures = {KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"): value for case, value in (("8", 1), ("64", 9))}
-    for case in ("s", "b"):
-        predecessor = stands_in(figures, key=KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]"))
-        assert predecessor == KEY._replace(test="a/test_a.py::TestA::test_x[64]")
+    key = KEY._replace(test=f"a/test_a.py::TestA::test_x[{case}]")
+    assert stands_in(figures, key=key, figure=20) == KEY._replace(test="a/test_a.py::TestA::test_x[64]")
+    assert stands_in(figures, key=key, figure=2) == KEY._replace(test="a/test_a.py::TestA::test_x[8]")
+
+
+@pytest.mark.parametrize(
+    ("others", "is_held"),
+    [
+        ({}, True),
+        ({Key("b.py::test_g", "More", "params"): 1}, True),
+        ({Key("b.py::test_g", "Net", "params"): 1}, False),  # still there
+        ({Key("b.py::test_g", "SpeechNet", "params"): 1}, False),  # not new
+    ],
+)
+def test_the_only_class_that_is_new_is_the_one_that_is_gone(others: dict[Key, int], is_held: bool):
+    old = {Key("a.py::test_f", "Net", "params"): 4, Key("a.py::test_g", "Net", "params"): 5}
+    new = {Key("b.py::test_k", "SpeechNet", "params"): 5, Key("b.py::test_l", "SpeechNet", "params"): 9}
+    found = stand_ins({**old, **others}, {key.test for key in old}, new)
+    assert {key.test: other.test for key, other in found.items()} == (
+        {"b.py::test_k": "a.py::test_g", "b.py::test_l": "a.py::test_f"} if is_held else {}
+    )
+    assert stand_ins(old, {key.test for key in old}, dict([*new.items()][:1])) == {}, "in fewer tests"
 
 
 @pytest.mark.parametrize("change", [{"metric": "flops"}, {"per": "test"}, {"device": "cuda"}])
