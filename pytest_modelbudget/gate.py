@@ -214,7 +214,9 @@ def settle(item: pytest.Item, verdicts: list[Verdict]) -> None:
     result_of(item).verdicts += verdicts
     failures = [verdict for verdict in verdicts if verdict.is_failure]
     errors = [verdict for verdict in failures if verdict.limit.level is Level.ERROR]
-    command = command_for(item.config, without_group(item.nodeid)) if failures else ""
+    replaced = [verdict.growth.replaces for verdict in failures if verdict.growth and verdict.growth.replaces]
+    test = without_group(item.nodeid)
+    command = command_for(item.config, test, replaced[0].test if replaced else "") if failures else ""
     fatal = failure_texts(errors, errors, command)
     warnings = failure_texts([verdict for verdict in failures if verdict.limit.level is Level.WARN], errors, command)
     warnings += dict.fromkeys(

@@ -93,6 +93,12 @@ def record(
         for row in result["entries"]
         if row.get("by_chance")
     }
+    replaces = {
+        Key(*(row[name] for name in Key._fields)): Key(*row["replaces"])
+        for result in results.values()
+        for row in result["entries"]
+        if row.get("replaces")
+    }
     incomparable = [
         test
         for test, result in results.items()
@@ -119,6 +125,7 @@ def record(
             path,
             commands,
             stand_ins,
+            replaces,
         )
         if incomparable:
             why = "not comparable, since hypothesis decides what they measure (-v says more)"
@@ -155,6 +162,7 @@ def _recording(
     path: Path,
     commands: _Commands,
     stand_ins: Collection[str],
+    replaces: Mapping[Key, Key],
 ) -> Recording:
     gone = [] if incomplete else [*dict.fromkeys([*update.vanished(entries, measured, outcomes), *lost])]
     not_lower = f"lower needs a complete, passed run without selection: {incomplete}" if incomplete else ""
@@ -162,7 +170,7 @@ def _recording(
     for change in update.changes(entries, failed, ()):
         refused = _STANDS_IN if change.key.test in stand_ins else _FAILED
         changes.append(change._replace(refused=refused if change.needs in settings.update else change.refused))
-    changes.sort(key=lambda change: change.key)
+    changes = _moved(changes, replaces, {*measured, *failed}, entries)
     stale = [change.key for change in changes if change.after is None and change.refused]
     nothing = _NOTHING if entries or measured or failed else _NOTHING_HELD if outcomes else _NOTHING_RAN
     chosen = [
@@ -182,6 +190,19 @@ def _recording(
         told += lines_of([Change(key, entries[key], None, Update.LOWER) for key in lost], _HINTS, {})
     lines = [(line, False) for line in told]
     return Recording(entries, measured, changes, stale, lines)
+
+
+def _moved(changes: list[Change], replaces: Mapping[Key, Key], now: Collection[Key], entries: Entries) -> list[Change]:
+    """The changes, and with the last of those that stand in for it is recorded, the old entry dropped.
+
+    Left behind, it would be held against whatever is new next.
+    """
+    recorded = {change.key for change in changes if change.after is not None and not change.refused}
+    open_ones = {old for new, old in replaces.items() if new not in recorded and new not in entries}
+    moved = {old for new, old in replaces.items() if new in recorded and old in entries and old not in now} - open_ones
+    kept = [change for change in changes if change.after is not None or change.key not in moved]
+    kept += [Change(key, entries[key], None, Update.NEW) for key in moved]
+    return sorted(kept, key=lambda change: change.key)
 
 
 _FAILED = "the test failed"

@@ -195,9 +195,9 @@ def judge_growth(
     growth = Growth(key, before, after, by_chance=by_chance and _is_chosen(calls, before, after), calls=called)
     if before is None and limit.source.everywhere and (known_key := known_as(key)):
         old = entries[known_key]
-        known = replace(growth, before=old, known_as=full_name(known_key, test))
+        known = replace(growth, before=old, known_as=full_name(known_key, test), replaces=known_key)
         verdicts = _held(limit, model, calls, uncounted, known) if same_convention(key, old, after) else []
-        growth = replace(growth, known_as=known.known_as) if verdicts else growth
+        growth = replace(known, before=None) if verdicts else growth
         if exceeded := [verdict for verdict in verdicts if verdict.outcome is Outcome.EXCEEDED]:
             is_accepted = {Update.NEW, Update.RAISE}.issubset(update)
             return [replace(verdict, outcome=Outcome.ACCEPTED) if is_accepted else verdict for verdict in exceeded]

@@ -183,7 +183,14 @@ def _entry_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
     from pytest_modelbudget.baseline import to_row
 
     entries = {growth.key: growth for growth in growths}
-    return [{**to_row(key, growth.after), "by_chance": growth.by_chance} for key, growth in entries.items()]
+    return [
+        {
+            **to_row(key, growth.after),
+            "by_chance": growth.by_chance,
+            "replaces": None if growth.replaces is None else list(growth.replaces),
+        }
+        for key, growth in entries.items()
+    ]
 
 
 DETAILS = ("modules", "operators", "memory_by_kind", "memory_course", "uncounted_in")

@@ -333,7 +333,7 @@ OPTIONS = (
 )
 
 
-def command_for(config: pytest.Config, test: str = "") -> str:
+def command_for(config: pytest.Config, test: str = "", replaced: str = "") -> str:
     """The command that measures alike, but for `--modelbudget-update`, in the directory of this run.
 
     It repeats what was typed and is set nowhere: without it, another run would hold other tests to growth, by other
@@ -342,14 +342,18 @@ def command_for(config: pytest.Config, test: str = "") -> str:
     Args:
         config: of the run.
         test: the node id of the only test that it is for.
+        replaced: that of one in whose place it is, which is known to be gone where whole files run.
     """
     typed = {str(argument).partition("=")[0] for argument in config.invocation_params.args}
     root, here = config.rootpath, config.invocation_params.dir
     words = [test] if test else []
+    if replaced and replaced != test:
+        files = [one.partition("::")[0] for one in (test, replaced)]
+        words = [file for file in dict.fromkeys(files) if (root / file).exists()]
     if root != here:  # ids start at the rootdir, and without a path pytest would look no further than here
-        file, colons, rest = test.partition("::")
         paths = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else ()
-        words = [f"{os.path.relpath(root / file, here)}{colons}{rest}"] if test else list(paths)
+        parts = [word.partition("::") for word in words]
+        words = [f"{os.path.relpath(root / file, here)}{colons}{rest}" for file, colons, rest in parts] or list(paths)
     for plugin in config.getoption("plugins") or ():
         words += ["-p", plugin] if "modelbudget" in plugin else []
     words += [f"--config-file={file}" for file in [config.getoption("inifilename")] if file]

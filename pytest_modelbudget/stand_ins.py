@@ -41,14 +41,15 @@ def hold(results: Mapping[str, Row], entries: Entries, gone: Collection[str], se
     limits = {(limit.metric.name, limit.per.value): limit for limit in suite_limits(settings, "")}
     new, taken = _of_whole_suites(results, {limit.source.text for limit in limits.values()}, entries, gone)
     figures = {key: entry.value for key, entry in entries.items()}
-    found = stand_ins(figures, gone, {key: entry.value for key, (entry, _) in new.items()}, taken)
+    found = stand_ins(figures, gone, {key: entry.value for key, (entry, _, _) in new.items()}, taken)
     exceeded = []
     order = {name: index for index, (name, _) in enumerate(limits)}
     for key, other in sorted(found.items(), key=lambda pair: (pair[0].test, pair[0].model, order[pair[0].metric])):
-        before, (after, row) = entries[other], new[key]
+        before, (after, written, row) = entries[other], new[key]
         if not same_convention(key, before, after):
             continue
-        growth = Growth(key, before, after, full_name(other, key.test))
+        written["replaces"] = list(other)
+        growth = Growth(key, before, after, full_name(other, key.test), other)
         verdict = _verdict(limits[key.metric, key.per], growth)
         if verdict.outcome is Outcome.WITHIN:
             row["known_as"] = growth.known_as
@@ -61,29 +62,33 @@ def hold(results: Mapping[str, Row], entries: Entries, gone: Collection[str], se
     return exceeded
 
 
-def complaints(verdicts: Sequence[Verdict], command: Callable[[str], str]) -> list[str]:
+def complaints(verdicts: Sequence[Verdict], command: Callable[..., str]) -> list[str]:
     """What stands in for what, how much it has grown and where, and what to do: a line for each test.
 
     Args:
         verdicts: as `hold` returns them.
-        command: what runs a test again; of no test, all of them.
+        command: what runs a test again, together with the one that it replaces; without either, all of them.
     """
     grown: dict[str, dict[str, list[str]]] = {}
+    replaced: dict[str, str] = {}
     for verdict in verdicts:
         assert verdict.growth is not None
-        of_test = grown.setdefault(verdict.growth.key.test, {})
-        of_test.setdefault(f"{verdict.model}, recorded as {verdict.growth.known_as}", []).append(_said(verdict))
+        assert verdict.growth.replaces is not None
+        test = verdict.growth.key.test
+        replaced.setdefault(test, verdict.growth.replaces.test)
+        model = f"{verdict.model}, recorded as {verdict.growth.known_as}"
+        grown.setdefault(test, {}).setdefault(model, []).append(_said(verdict))
     said = []
     for test, models in [*grown.items()][:_SHOWN]:
         text = "; ".join(f"{model}: {'; '.join(figures)}" for model, figures in models.items())
         said.append(
             f"{visible(test)} is new, and more than what is gone: {visible(text)}: make the model lighter, or accept "
-            f"it: {command(test)} --modelbudget-update=new,raise"
+            f"it: {command(test, replaced[test])} --modelbudget-update=new,raise"
         )
     if len(grown) > _SHOWN:
         said.append(
             f"{counted(len(grown) - _SHOWN, 'more new test')} outgrew what is gone, too; to accept all: "
-            f"{command('')} --modelbudget-update=new,raise"
+            f"{command()} --modelbudget-update=new,raise"
         )
     return said
 
@@ -103,10 +108,13 @@ def _said(verdict: Verdict) -> str:
 
 def _of_whole_suites(
     results: Mapping[str, Row], sources: Collection[str], entries: Entries, gone: Collection[str]
-) -> tuple[dict[Key, tuple[Entry, Row]], list[Key]]:
-    """What is new under the limits of those `sources`, each with its row, and the old names that are found already."""
+) -> tuple[dict[Key, tuple[Entry, Row, Row]], list[Key]]:
+    """What is new under the limits of those `sources`, and the old names that are found already.
+
+    Each with its row among the entries and the one of its verdict.
+    """
     predecessors = Predecessors({key: entry.value for key, entry in entries.items()}, gone)
-    new: dict[Key, tuple[Entry, Row]] = {}
+    new: dict[Key, tuple[Entry, Row, Row]] = {}
     found: list[Key] = []
     for result in results.values():
         rows = {
@@ -120,7 +128,7 @@ def _of_whole_suites(
                 continue
             key, entry = of_row(written)
             if row["outcome"] == Outcome.NEW.value and not row["known_as"]:
-                new[key] = entry, row
+                new[key] = entry, written, row
             elif (other := predecessors.of(key, [name for name, _, _ in rows])) is not None:
                 found.append(other)
     return new, found

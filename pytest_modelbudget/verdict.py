@@ -61,6 +61,7 @@ class Growth:
         before: as it is recorded; None: it is not.
         after: as this run would record it.
         known_as: the model as which it is recorded, and of which test, where that is another one.
+        replaces: the entry of that, in whose place its own comes when it is recorded.
         by_chance: whether hypothesis chose other examples than those that are recorded, or others each time.
         calls: how often the test called the model.
         summed: whether it is of several models together, which is recorded of each.
@@ -70,6 +71,7 @@ class Growth:
     before: Entry | None
     after: Entry
     known_as: str = ""
+    replaces: Key | None = None
     by_chance: bool = False
     calls: int = 1
     summed: bool = False

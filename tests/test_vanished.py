@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pytest_modelbudget.recording  # noqa: F401 - kept between runs, as those of suite.py are
-from pytest_modelbudget.baseline import Key
+from pytest_modelbudget.baseline import Key, load
 from pytest_modelbudget.vanished import Predecessors, stand_ins
-from tests.suite import OFF
+from tests.suite import HEADER, OFF
 from tests.test_story import said
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_a_renamed_test_is_held_to_what_it_was(suite: Suite, workers: tuple[str,
     assert complaints(run) == [
         "test_it.py::test_new is new, and more than what is gone: Linear, recorded as Linear of test_it.py::test_old: "
         "params 200, was 20 (+900.0 % > 1%); flops 320 FLOPs, was 32 FLOPs (+900.0 % > 1%) for 1x4: make the model "
-        "lighter, or accept it: python -m pytest test_it.py::test_new --modelbudget --modelbudget-max-growth=1% "
+        "lighter, or accept it: python -m pytest test_it.py --modelbudget --modelbudget-max-growth=1% "
         "--modelbudget-update=new,raise"
     ]
     assert [(row["metric"], row["outcome"], row["failed"], row["growth"]) for row in run.verdicts("test_new")] == [
@@ -67,9 +67,54 @@ def test_growth_of_a_renamed_test_is_accepted_with_it(suite: Suite):
     ]
     run = suite(new, *GATE, "--modelbudget-update=new,raise")
     assert (run.result.ret, run.outcome_of_limits("test_new")) == (0, ["accepted", "accepted"])
+    assert recorded(suite) == {("test_it.py::test_new", "params"): 200, ("test_it.py::test_new", "flops"): 320}
     run = suite(new, *GATE)
-    assert run.result.ret == 0
-    assert said(run)[0].startswith("stale")
+    assert (run.result.ret, said(run)) == (0, [])
+
+
+def recorded(suite: Suite) -> dict[tuple[str, str], int]:
+    entries = load(suite.pytester.path / "modelbudget-baseline.json")
+    return {(key.test, key.metric): int(entry.value) for key, entry in entries.items()}
+
+
+@pytest.mark.parametrize("width", [4, 40])
+def test_what_was_accepted_under_a_new_name_is_no_measure_for_the_next(suite: Suite, width: int):
+    suite(source("test_old", 4), *GATE, "--modelbudget-update=new")
+    run = suite(source("test_new", width), *GATE, *([] if width > 4 else ["--modelbudget-update=new"]))
+    if width > 4:
+        words = complaints(run)[0].partition("accept it: python -m pytest ")[2].split()
+        assert suite(source("test_new", width), *words).result.ret == 0
+    assert {test for test, _ in recorded(suite)} == {"test_it.py::test_new"}
+    run = suite(source("test_new", width) + "\ndef test_big(): nn.Linear(4, 400)(batch(1))", *GATE)
+    assert (run.result.ret, complaints(run)) == (0, [])
+
+
+def test_an_entry_stays_until_all_that_stand_in_for_it_are_recorded(suite: Suite):
+    suite("def test_old(): nn.Linear(4, 100)(batch(1))", *GATE, "--modelbudget-update=new")
+    parts = "def test_{}(): nn.Linear(4, {})(batch(1))\n"
+    both = parts.format("one", 50) + parts.format("two", 200)
+    run = suite(both, *GATE, "--modelbudget-update=new")
+    assert run.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert {test for test, _ in recorded(suite)} == {"test_it.py::test_old", "test_it.py::test_one"}
+    assert suite(both, *GATE).result.ret == pytest.ExitCode.TESTS_FAILED
+    assert suite(both, *GATE, "--modelbudget-update=new,raise").result.ret == 0
+    assert {test for test, _ in recorded(suite)} == {"test_it.py::test_one", "test_it.py::test_two"}
+
+
+def test_the_file_of_what_is_replaced_runs_with_that_of_what_is_new(suite: Suite):
+    """So that it is known to be gone; the test there that stays is left alone."""
+    suite(
+        source("test_old", 4) + "\ndef test_stays(): nn.Linear(2, 2)(torch.ones(1, 2))",
+        *GATE,
+        "--modelbudget-update=new",
+    )
+    stays = "def test_stays(): nn.Linear(2, 2)(torch.ones(1, 2))"
+    suite.pytester.makepyfile(test_more=HEADER + "def test_new(): nn.Linear(4, 40)(batch(1))")
+    (complaint,) = complaints(suite(stays, *GATE))
+    words = complaint.partition("accept it: python -m pytest ")[2].split()
+    assert words[:2] == ["test_more.py", "test_it.py"]
+    assert suite(stays, *words).result.ret == 0
+    assert {test for test, _ in recorded(suite)} == {"test_it.py::test_stays", "test_more.py::test_new"}
 
 
 def test_a_new_test_beside_a_renamed_one_is_new(suite: Suite):
