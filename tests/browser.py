@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 REQUIRED = os.environ.get("MODELBUDGET_BROWSER") == "required"
@@ -62,6 +62,13 @@ def browser(profile: Path) -> Iterator[Any]:
         yield driver
     finally:
         driver.quit()
+
+
+def wait(driver: Any, condition: Callable[[Any], object]) -> None:
+    """Until a condition holds, as a person would where the machine is slow; with an error where it never does."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(driver, 30).until(condition)
 
 
 def resize(driver: Any, width: int, height: int = 900) -> None:
