@@ -46,8 +46,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--modelbudget-update",
         type=_argument(parse_update),
         metavar="{new,raise,lower,all}",
-        help="record figures in the baseline: new adds what is missing, raise accepts growth, lower ratchets down and "
-        "drops the entries of vanished tests (on a complete, passed run); several with commas",
+        help="record figures in the baseline: new adds what is missing, in place of what has another name now, raise "
+        "accepts growth, lower ratchets down and drops the entries of vanished tests (on a complete, passed run); "
+        "several with commas",
     )
     group.addoption(
         "--modelbudget-dry-run",

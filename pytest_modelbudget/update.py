@@ -17,7 +17,7 @@ class Update(str, Enum):
     """What a run may change in the baseline."""
 
     NEW = "new"
-    """Add what is missing."""
+    """Add what is missing, in place of what has another name now."""
     RAISE = "raise"
     """Accept growth."""
     LOWER = "lower"
