@@ -222,7 +222,14 @@ class TestNet:
     def test_large(self): nn.Linear(4, 100)(batch(1))
 """
     suite(functions, *GATE, "--modelbudget-update=new")
-    assert suite(methods, *GATE).outcomes == {"TestNet::test_small": "failed", "TestNet::test_large": "passed"}
+    run = suite(methods, *GATE)
+    assert run.outcomes == {"TestNet::test_small": "failed", "TestNet::test_large": "passed"}
+    words = (
+        run.failure("TestNet::test_small").partition("accept the growth: python -m pytest ")[2].split("\n")[0].split()
+    )
+    assert suite(methods, *words).result.ret == 0
+    assert recorded(suite)[("test_it.py::TestNet::test_small", "params")] == 200
+    assert {test for test, _ in recorded(suite)} == {f"test_it.py::TestNet::test_{size}" for size in ("small", "large")}
 
 
 def test_new_models_of_a_renamed_test_are_together_held_to_what_it_was(suite: Suite):
